@@ -1,0 +1,1 @@
+"""Take a service's configuration from Central Hub, and run on without it."""

@@ -1,0 +1,141 @@
+"""What can go wrong, as one family: each error knows its status, its stable code, and a sentence a stranger can act on.
+
+Raised anywhere, turned into an RFC 9457 problem document by `api/problems.py`. No message ever carries a value that
+might be a secret.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from central_hub_client.wire import ErrorCode
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One of several things wrong with a document: where (JSON Pointer), what kind, and a readable sentence."""
+
+    pointer: str
+    code: str
+    message: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"pointer": self.pointer, "code": self.code, "message": self.message}
+
+
+class HubError(Exception):
+    """An error that the caller is told about. `detail` is a sentence; `errors` point into the document."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[ErrorCode] = ErrorCode.INTERNAL
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: Sequence[Finding] = (),
+        extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.extra = dict(extra or {})
+        self.headers = dict(headers or {})
+
+
+class MalformedBody(HubError):
+    status, code, title = 400, ErrorCode.MALFORMED_JSON, "The body is not strict JSON"
+
+
+class Unauthenticated(HubError):
+    status, code, title = 401, ErrorCode.UNAUTHENTICATED, "A valid token is needed"
+
+
+class Forbidden(HubError):
+    status, code, title = 403, ErrorCode.FORBIDDEN, "The token does not allow this"
+
+
+class NotFound(HubError):
+    status, code, title = 404, ErrorCode.NOT_FOUND, "Not found"
+
+
+class MethodNotAllowed(HubError):
+    status, code, title = 405, ErrorCode.METHOD_NOT_ALLOWED, "The path does not take this method"
+
+
+class RemovalsNotAllowed(HubError):
+    status, code, title = 409, ErrorCode.REMOVALS_NOT_ALLOWED, "The update would remove keys"
+
+
+class DeltaNotAllowed(HubError):
+    status, code, title = 409, ErrorCode.DELTA_NOT_ALLOWED, "The document would change its size too much at once"
+
+
+class TypeReuse(HubError):
+    status, code, title = 409, ErrorCode.TYPE_REUSE, "A deleted key would come back with another type"
+
+
+class IdempotencyMismatch(HubError):
+    status, code, title = 409, ErrorCode.IDEMPOTENCY_MISMATCH, "The Idempotency-Key was used for another request"
+
+
+class HistoryGone(HubError):
+    status, code, title = 410, ErrorCode.HISTORY_GONE, "That part of the history is no longer kept"
+
+
+class EpochChanged(HubError):
+    status, code, title = 410, ErrorCode.EPOCH_CHANGED, "The revision belongs to another epoch"
+
+
+class Conflict(HubError):
+    status, code, title = 412, ErrorCode.REVISION_CONFLICT, "The document has moved on"
+
+
+class TooLarge(HubError):
+    status, code, title = 413, ErrorCode.TOO_LARGE, "The body is too large"
+
+
+class UnsupportedMediaType(HubError):
+    status, code, title = 415, ErrorCode.UNSUPPORTED_MEDIA_TYPE, "The media type is not supported"
+
+
+class WrongHost(HubError):
+    status, code, title = 421, ErrorCode.WRONG_HOST, "This server does not answer for that host"
+
+
+class InvalidName(HubError):
+    status, code, title = 422, ErrorCode.INVALID_NAME, "A name is not allowed"
+
+
+class InvalidRequest(HubError):
+    status, code, title = 422, ErrorCode.INVALID_REQUEST, "The request is not valid"
+
+
+class LimitExceeded(HubError):
+    status, code, title = 422, ErrorCode.LIMIT_EXCEEDED, "The document exceeds a limit"
+
+
+class SecretRejected(HubError):
+    status, code, title = 422, ErrorCode.SECRET_REJECTED, "The document contains a credential"
+
+
+class PreconditionRequired(HubError):
+    status, code, title = 428, ErrorCode.PRECONDITION_REQUIRED, "If-Match is needed"
+
+
+class RateLimited(HubError):
+    status, code, title = 429, ErrorCode.RATE_LIMITED, "Too many requests"
+
+
+class StoreUnavailable(HubError):
+    status, code, title = 503, ErrorCode.STORE_UNAVAILABLE, "The database is not available"
+
+
+class ReplicaBehind(HubError):
+    status, code, title = 503, ErrorCode.REPLICA_BEHIND, "This replica has not reached that revision yet"
+
+
+class StartupRefused(Exception):
+    """The hub cannot start as it is configured. The message says what to change; the CLI prints it and exits."""

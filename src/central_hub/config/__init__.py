@@ -1,1 +1,1 @@
-"""The documents: what may be stored, how it is stored, and how it is read."""
+"""Documents: how they change (`store`), how every replica follows (`tail`), how they are read (`snapshot`)."""

@@ -1,0 +1,92 @@
+"""The application: what every request passes, in order, and the routes behind it.
+
+HotRead → Host check → security headers → old prefix → telemetry → authentication → routes
+"""
+
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from central_hub.api.auth import Authentication
+from central_hub.api.host_check import AllowedHosts, HostCheck
+from central_hub.api.hot_read import HotRead
+from central_hub.api.legacy import LegacyPrefix
+from central_hub.api.problems import MEDIA_TYPE, problem_body, problem_headers
+from central_hub.api.reference_page import reference_page
+from central_hub.api.security_headers import SecurityHeaders
+from central_hub.api.telemetry import Telemetry
+from central_hub.api.v1 import config, operations, tokens
+from central_hub.errors import Finding, HubError, InvalidRequest, MethodNotAllowed, NotFound
+from central_hub.service import CentralHubService
+from central_hub_client.strict_json import escape_pointer
+from central_hub_client.wire import API_PREFIX
+
+_DESCRIPTION = (
+    "Operational configuration for a fleet of services: validated, pushed, proven to have arrived, reversible."
+)
+
+
+def create_app(hub: CentralHubService) -> ASGIApp:
+    """The whole HTTP side of a hub, as one ASGI callable."""
+    hosts = AllowedHosts(hub.settings.allowed_hosts, hub.settings.host)
+    app: ASGIApp = create_routes(hub)
+    app = Authentication(app, hub.tokens)
+    app = Telemetry(app, hub.metrics)
+    app = LegacyPrefix(app)
+    app = SecurityHeaders(app)
+    app = HostCheck(app, hosts)
+    return HotRead(app, hub, hosts)
+
+
+def create_routes(hub: CentralHubService) -> FastAPI:
+    """The routes alone: what the OpenAPI document describes."""
+    app = FastAPI(
+        title="Central Hub",
+        version="1",
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers={
+            HubError: _answer_hub_error,
+            RequestValidationError: _answer_validation_error,
+            HTTPException: _answer_http_exception,
+        },
+    )
+    for prefix in (API_PREFIX, ""):
+        app.include_router(operations.health_routes(hub), prefix=prefix)
+    for routes in (config.routes, tokens.routes, operations.routes):
+        app.include_router(routes(hub), prefix=API_PREFIX)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return Response(reference_page(app.openapi()), media_type="text/html; charset=utf-8")
+
+    return app
+
+
+def _problem(error: HubError) -> Response:
+    return Response(problem_body(error), error.status, headers=problem_headers(error), media_type=MEDIA_TYPE)
+
+
+async def _answer_hub_error(_request: Request, error: Any) -> Response:
+    return _problem(error)
+
+
+async def _answer_validation_error(_request: Request, error: Any) -> Response:
+    # Places and sentences, never the input: it may be a secret in the wrong place.
+    findings = [
+        Finding("".join(f"/{escape_pointer(str(part))}" for part in problem["loc"]), "invalid_request", problem["msg"])
+        for problem in error.errors()
+    ][:100]
+    sentence = "; ".join(f"{finding.pointer}: {finding.message}" for finding in findings[:3])
+    return _problem(InvalidRequest(sentence or "the request is not valid", errors=findings))
+
+
+async def _answer_http_exception(_request: Request, error: Any) -> Response:
+    if error.status_code == 405:
+        return _problem(MethodNotAllowed("this path does not take this method", headers=dict(error.headers or {})))
+    return _problem(NotFound("there is no such path"))

@@ -1,0 +1,78 @@
+"""Who is asking: decided from the headers, before anything else of a request is looked at."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from fastapi import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from central_hub.api.problems import send_problem
+from central_hub.errors import Forbidden, InvalidName, NotFound, Unauthenticated
+from central_hub.security.registry import TokenRegistry
+from central_hub.security.tokens import Grant, Verb
+from central_hub_client.wire import is_document_name, is_environment_name
+
+# Exact and undecoded: whatever only looks like one of these needs a token.
+OPEN_PATHS: Final = frozenset(
+    prefix + path for prefix in (b"", b"/api/v1") for path in (b"/health/live", b"/health/ready")
+)
+NOT_YET: Final = frozenset("schema status transaction validate".split())
+"""Words of the contract whose routes do not exist yet."""
+
+
+class Authentication:
+    """ASGI middleware: no valid token, no answer, on whatever path."""
+
+    def __init__(self, app: ASGIApp, tokens: TokenRegistry) -> None:
+        self._app = app
+        self._tokens = tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["raw_path"] in OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        grant = grant_of(scope, self._tokens)
+        if grant is None:
+            await send_problem(send, Unauthenticated("send a valid token: Authorization: Bearer <token>"))
+            return
+        scope["state"]["grant"] = grant
+        await self._app(scope, receive, send)
+
+
+def grant_of(scope: Scope, tokens: TokenRegistry) -> Grant | None:
+    """The grant of the token that a request carries in its Authorization header, and nowhere else."""
+    credentials = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(credentials) != 1:
+        return None
+    scheme, _, token = credentials[0].partition(b" ")
+    if scheme.lower() != b"bearer":
+        return None
+    return tokens.grants.find(token.strip().decode("latin-1"), datetime.now(UTC))
+
+
+def needs(verb: Verb) -> Callable[[Request], Awaitable[Grant]]:
+    """A dependency: the caller's grant, which must have the verb. Raises Forbidden."""
+
+    async def grant_with_verb(request: Request) -> Grant:
+        grant: Grant = request.scope["state"]["grant"]
+        if not grant.may(verb):
+            raise Forbidden(f"this token does not have the verb {verb}")
+        return grant
+
+    return grant_with_verb
+
+
+def authorise(grant: Grant, service: str, environment: str) -> None:
+    """Raise InvalidName or Forbidden unless the names are well-formed and in the token's scope."""
+    if service in NOT_YET:
+        raise NotFound("there is no such path")
+    if not is_document_name(service):
+        raise InvalidName(
+            "a service name has 1 to 100 characters a-z, 0-9 and -, starts and ends with a letter or digit, and is not"
+            " a reserved word"
+        )
+    if not is_environment_name(environment):
+        raise InvalidName("an environment name has 1 to 40 characters a-z, 0-9 and -, not - at either end")
+    if not grant.covers(service, environment):
+        raise Forbidden(f"this token does not cover {service} in environment {environment}")

@@ -1,0 +1,84 @@
+"""Request bodies beside plain documents. Parsed from strict JSON; unknown and server-owned fields are refused."""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from central_hub.api.v1.queries import Allowance, Label, Text
+from central_hub.errors import Finding, InvalidRequest
+from central_hub.security.tokens import Verb
+from central_hub_client.strict_json import escape_pointer
+from central_hub_client.wire import DEFAULT_ENVIRONMENT
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _revision_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else value
+
+
+Revision = Annotated[
+    str,
+    BeforeValidator(_revision_text, json_schema_input_type=int | str),
+    Field(pattern=r"^([0-9]{1,18}\.)?[0-9]{1,18}$"),
+]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Update(Strict):
+    """The body of an update, where the path names the service."""
+
+    config: dict[str, Any]
+    environment: str = DEFAULT_ENVIRONMENT
+    version: Label | None = None
+    mode: Literal["replace", "merge"] = "replace"
+    expected_revision: Revision | None = None
+    allow: list[Allowance] = Field(default_factory=list, max_length=64)
+    reason: Text | None = None
+    dry_run: bool = False
+
+
+class NamedUpdate(Update):
+    """The body of an update that names its service."""
+
+    service: str
+
+
+class Rollback(Strict):
+    revision: Revision
+    environment: str = DEFAULT_ENVIRONMENT
+    reason: Text | None = None
+    expected_revision: Revision | None = None
+    allow: list[Allowance] = Field(default_factory=list, max_length=64)
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^(_global|[a-z0-9*-]+)$")]
+
+
+class NewToken(Strict):
+    name: Label
+    verbs: list[Annotated[Verb, Field(strict=False)]] = Field(min_length=1)
+    services: list[Pattern] = Field(max_length=100)
+    environments: list[Pattern] = Field(max_length=100)
+    expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
+
+
+def parse(model: type[Model], value: Any) -> Model:
+    """The body as a model. Raises InvalidRequest with a finding for every field that is wrong."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        # Without the input: a field may hold a secret.
+        findings = [
+            Finding(
+                "".join(f"/{escape_pointer(str(part))}" for part in problem["loc"]), "invalid_request", problem["msg"]
+            )
+            for problem in error.errors(include_input=False, include_url=False, include_context=False)
+        ][:100]
+        raise InvalidRequest(
+            "; ".join(f"{finding.pointer or 'the body'}: {finding.message}" for finding in findings[:3]),
+            errors=findings,
+        ) from error

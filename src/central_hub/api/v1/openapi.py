@@ -1,0 +1,206 @@
+"""What the routes take and answer, as OpenAPI: the handlers parse and serialise by themselves."""
+
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from central_hub_client.strict_json import MAX_INTEGER
+from central_hub_client.wire import ErrorCode
+
+Responses = dict[int | str, dict[str, Any]]
+
+_POSITION_HEADERS: Final = {
+    "ETag": {"schema": {"type": "string"}, "description": "Strong; for writes that of `own=true`."},
+    "X-Hub-Revision": {"schema": {"type": "string"}, "description": "`<epoch>.<revision>`."},
+}
+_REVISION: Final = {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER}
+_CHANGES: Final = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["op", "path"],
+        "properties": {"op": {"enum": ["add", "remove", "replace"]}, "path": {"type": "string"}, "old": {}, "new": {}},
+    },
+}
+
+
+def _object(required: str, properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": required.split(), "properties": properties}
+
+
+def _ok(description: str, schema: dict[str, Any], headers: dict[str, Any] | None = None) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": description, "content": {"application/json": {"schema": schema}}}
+    return answer | ({"headers": headers} if headers else {})
+
+
+_PROBLEM: Final = {
+    "description": "A problem document (RFC 9457) with a stable code.",
+    "content": {
+        "application/problem+json": {
+            "schema": _object(
+                "type title status detail code",
+                {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                    "code": {"enum": [str(code) for code in ErrorCode]},
+                    "errors": {
+                        "type": "array",
+                        "items": _object(
+                            "pointer code message",
+                            {"pointer": {"type": "string"}, "code": {"type": "string"}, "message": {"type": "string"}},
+                        ),
+                    },
+                },
+            )
+        }
+    },
+}
+
+PROBLEMS: Final[Responses] = {"4XX": _PROBLEM, "5XX": _PROBLEM}
+
+CONFIG: Final[Responses] = {
+    200: _ok(
+        "The config object.",
+        _object(
+            "service environment config version hub_id epoch revision previous_revision hash requires updated_at"
+            " updated_by",
+            {
+                "service": {"type": "string"},
+                "environment": {"type": "string"},
+                "config": {"type": "object"},
+                "version": {"type": "string"},
+                "hub_id": {"type": "string"},
+                "epoch": _REVISION,
+                "revision": _REVISION,
+                "previous_revision": {"type": ["integer", "null"]},
+                "hash": {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"},
+                "requires": {"type": "array", "items": {"type": "string"}},
+                "updated_at": {"type": "string", "format": "date-time"},
+                "updated_by": {"type": "string"},
+                "provenance": {
+                    "type": "object",
+                    "additionalProperties": _object(
+                        "layer revision changed_by",
+                        {"layer": {"type": "string"}, "revision": _REVISION, "changed_by": {"type": "string"}},
+                    ),
+                },
+            },
+        ),
+        _POSITION_HEADERS,
+    ),
+    304: {"description": "Nothing newer."},
+}
+
+OUTCOME: Final[Responses] = {
+    200: _ok(
+        "What the write did.",
+        _object(
+            "status service environment version revision epoch changes warnings announced",
+            {
+                "status": {"enum": ["created", "updated", "unchanged", "deleted", "valid"]},
+                "service": {"type": "string"},
+                "environment": {"type": "string"},
+                "version": {"type": "string"},
+                "revision": _REVISION,
+                "epoch": _REVISION,
+                "changes": _CHANGES,
+                "warnings": {"type": "array"},
+                "announced": {"type": "boolean"},
+            },
+        ),
+        _POSITION_HEADERS,
+    )
+}
+
+HISTORY: Final[Responses] = {
+    200: _ok(
+        "A page of the history, newest first.",
+        _object(
+            "service environment history next",
+            {
+                "service": {"type": "string"},
+                "environment": {"type": "string"},
+                "next": {"type": ["integer", "null"], "description": "`before` of the next page."},
+                "history": {
+                    "type": "array",
+                    "items": _object(
+                        "epoch revision version action changed_by changed_at reason changes",
+                        {
+                            "epoch": _REVISION,
+                            "revision": _REVISION,
+                            "version": {"type": "string"},
+                            "action": {"enum": ["created", "updated", "deleted", "rollback", "schema"]},
+                            "changed_by": {"type": "string"},
+                            "changed_at": {"type": "string", "format": "date-time"},
+                            "reason": {"type": ["string", "null"]},
+                            "changes": _CHANGES,
+                            "config": {"type": ["object", "null"]},
+                            "redacted": {"type": "boolean"},
+                        },
+                    ),
+                },
+            },
+        ),
+    )
+}
+
+DIFF: Final[Responses] = {
+    200: _ok(
+        "The differences.",
+        _object(
+            "service environment from to changes patch",
+            {
+                "service": {"type": "string"},
+                "environment": {"type": "string"},
+                "from": {"type": ["integer", "null"]},
+                "to": _REVISION,
+                "changes": _CHANGES,
+                "patch": {"type": "array"},
+            },
+        ),
+    )
+}
+
+WATCH: Final[Responses] = {
+    200: {
+        "description": "`event: config` with config objects, `event: bookmark` at least every two seconds.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+def request_body(model: type[BaseModel] | None, *media_types: str) -> dict[str, Any]:
+    """The body of a route: a model's, or (None) a JSON document; as `application/json` unless told otherwise."""
+    if model is not None:
+        content = {"application/json": {"schema": _inlined(model)}}
+    elif not media_types:
+        content = {"application/json": {"schema": {"type": "object"}}}
+    else:
+        content = {
+            media_type: {
+                "schema": {"type": "array" if media_type.endswith("patch+json") and "json-" in media_type else "object"}
+            }
+            for media_type in media_types
+        }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _inlined(model: type[BaseModel]) -> dict[str, Any]:
+    # One level of definitions at most: what is referred to is put in its place.
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, dict):
+            reference = value.get("$ref")
+            if isinstance(reference, str):
+                return resolve(definitions[reference.removeprefix("#/$defs/")])
+            return {key: resolve(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [resolve(item) for item in value]
+        return value
+
+    resolved: dict[str, Any] = resolve(schema)
+    return resolved

@@ -1,0 +1,81 @@
+"""Query parameters, one model a route. What a model does not know is refused: a typo must not act on `default`."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from central_hub_client.wire import DEFAULT_ENVIRONMENT
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain NUL")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("must be valid Unicode") from error
+    return text
+
+
+def _label(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable")
+    return text
+
+
+Text = Annotated[str, Field(max_length=2000), AfterValidator(_storable)]
+Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_label)]
+Allowance = Annotated[str, Field(pattern=r"^(removals|delta|type_reuse|contract|secret:/.{0,1000})$")]
+PositionText = Annotated[
+    str, Field(pattern=r"^([0-9]{1,18}\.)?[0-9]{1,18}$", description="A revision: `42`, or `1.42` with its epoch.")
+]
+
+
+class NoQuery(BaseModel):
+    """No parameters at all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DocumentQuery(NoQuery):
+    environment: str = Field(default=DEFAULT_ENVIRONMENT, description="The environment; `default` is the base.")
+
+
+class ReadQuery(DocumentQuery):
+    own: bool = Field(default=False, description="Only the document itself, without the layers under it.")
+    explain: bool = Field(default=False, description="Add where every value comes from.")
+    at: str | None = Field(default=None, max_length=64, description="As it was at a revision or an RFC 3339 time.")
+    after: PositionText | None = Field(default=None, description="Only if newer than this; 304 otherwise.")
+    wait: float = Field(default=0, ge=0, le=60, description="With `after`: wait this many seconds for a newer one.")
+
+
+class WriteQuery(DocumentQuery):
+    version: Label | None = Field(default=None, description="A label for people; by default the last one is bumped.")
+    reason: Text | None = Field(default=None, description="Why; kept in the history.")
+    allow: list[Allowance] = Field(default_factory=list, max_length=64, description="Guards to pass deliberately.")
+    dry_run: bool = Field(default=False, description="Check and show the changes, store nothing.")
+
+
+class DeleteQuery(DocumentQuery):
+    reason: Text | None = Field(default=None, description="Why; kept in the history.")
+
+
+class HistoryQuery(DocumentQuery):
+    limit: int = Field(default=50, ge=1, le=200)
+    before: int | None = Field(default=None, ge=1, le=2**53, description="Entries before this revision.")
+    include: Literal["config"] | None = Field(default=None, description="`config` adds the contents.")
+
+
+class DiffQuery(DocumentQuery):
+    from_: PositionText | None = Field(default=None, alias="from", description="By default the one before `to`.")
+    to: PositionText | None = Field(default=None, description="By default the current one.")
+
+
+class WatchQuery(DocumentQuery):
+    service: list[str] = Field(min_length=1, max_length=200, description="Which services; repeatable.")
+    after: PositionText | None = Field(default=None, description="Only what is newer; `Last-Event-ID` comes first.")
+
+
+class AuditQuery(NoQuery):
+    after: str = Field(default="0", pattern=r"^[0-9]{1,18}(\.[0-9]{1,9})?$", description="`revision.ordinal`.")
+    limit: int = Field(default=500, ge=1, le=1000)

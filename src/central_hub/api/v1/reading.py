@@ -1,0 +1,144 @@
+"""Answers to reads: current configs from the snapshot, past ones from the history."""
+
+import asyncio
+import contextlib
+import time
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+from fastapi import Request, Response
+
+from central_hub.api.auth import authorise
+from central_hub.api.conditions import is_unchanged
+from central_hub.api.v1.queries import ReadQuery
+from central_hub.audit.chain import rfc3339
+from central_hub.config.history import no_document
+from central_hub.config.layering import layers_of, provenance
+from central_hub.config.snapshot import Representation
+from central_hub.errors import InvalidRequest, NotFound, ReplicaBehind
+from central_hub.security.tokens import Grant
+from central_hub.service import CentralHubService
+from central_hub.storage.configs import LogEntry
+from central_hub_client.wire import HUB_MIN_REVISION, HUB_REVISION, HUB_STALE, Position
+
+WAIT_FOR_REVISION_SECONDS: Final = 2.0
+
+
+async def read_config(
+    hub: CentralHubService, request: Request, grant: Grant, service: str, query: ReadQuery
+) -> Response:
+    """The config of a service: current or past, effective or own, explained or not."""
+    authorise(grant, service, query.environment)
+    if query.at is not None and query.after is not None:
+        raise InvalidRequest("at asks for the past and after for the future: take one of them")
+    await reach_minimum(hub, request)
+    if query.at is not None:
+        past = await hub.history.config_at(service, query.environment, query.at, own=query.own)
+        return _config(hub, request, past.representation, provenance(past.layers) if query.explain else None)
+    if query.after is not None:
+        after = parse_position(hub, query.after)
+        if not await _newer(hub, service, query, after, grant):
+            return _unchanged(hub, _current(hub, service, query).etag)
+    found = _current(hub, service, query)
+    if not query.explain:
+        return _config(hub, request, found, None)
+    snapshot = hub.tail.snapshot
+    if query.own:
+        document = snapshot.document(service, query.environment)
+        layers = [] if document is None else [document]
+    else:
+        layers = layers_of(snapshot.document, service, query.environment)
+    return _config(hub, request, found, provenance(layers))
+
+
+async def reach_minimum(hub: CentralHubService, request: Request) -> None:
+    """Keep to X-Hub-Min-Revision: wait for that revision, never answer with older data. Raises ReplicaBehind."""
+    text = request.headers.get(HUB_MIN_REVISION)
+    if text is not None:
+        await reach(hub, parse_position(hub, text))
+
+
+async def reach(hub: CentralHubService, position: Position) -> None:
+    """Wait until this replica is at `position`. Raises ReplicaBehind after two seconds."""
+    if not await hub.tail.reached(position, timeout_seconds=WAIT_FOR_REVISION_SECONDS):
+        raise ReplicaBehind(f"this replica is at {hub.tail.snapshot.position}, not yet at {position}: try again")
+
+
+def parse_position(hub: CentralHubService, text: str) -> Position:
+    """The position that a caller names; without an epoch, in the current one. Raises InvalidRequest."""
+    try:
+        return Position.parse(text, current_epoch=hub.tail.snapshot.epoch)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
+
+
+def answer_json(hub: CentralHubService, value: Any) -> Response:
+    """A JSON answer of a read."""
+    return Response(orjson.dumps(value), media_type="application/json", headers=_headers(hub))
+
+
+def history_entry(entry: LogEntry, *, with_config: bool) -> dict[str, Any]:
+    """An entry of a history as it is sent. A redacted one says so instead of its content."""
+    shown: dict[str, Any] = {
+        "epoch": entry.epoch,
+        "revision": entry.revision,
+        "version": entry.version,
+        "action": entry.action,
+        "changed_by": entry.changed_by,
+        "changed_at": rfc3339(entry.changed_at),
+        "reason": entry.reason,
+        "changes": entry.changes or [],
+    }
+    if with_config:
+        shown["config"] = entry.config
+    if entry.redacted:
+        shown["redacted"] = True
+    return shown
+
+
+async def _newer(hub: CentralHubService, service: str, query: ReadQuery, after: Position, grant: Grant) -> bool:
+    """Whether there is something newer than `after`, waiting for it as long as the caller will."""
+    deadline = time.monotonic() + query.wait
+    with hub.tail.feed.waiting_for(frozenset({service})) as wake:
+        while True:
+            wake.clear()
+            if _current(hub, service, query).object.position > after:
+                return True
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or hub.draining.is_set() or not hub.tokens.grants.still_valid(grant, datetime.now(UTC)):
+                return False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(wake.wait(), remaining)
+
+
+def _current(hub: CentralHubService, service: str, query: ReadQuery) -> Representation:
+    snapshot = hub.tail.snapshot
+    found = snapshot.own(service, query.environment) if query.own else snapshot.find(service, query.environment)
+    if found is None:
+        raise no_document(service, query.environment)
+    if found.object.deleted:
+        raise NotFound(f"the configuration of {service} in environment {query.environment} was deleted")
+    return found
+
+
+def _config(
+    hub: CentralHubService, request: Request, found: Representation, explained: dict[str, dict[str, Any]] | None
+) -> Response:
+    if is_unchanged(request.headers.get("if-none-match"), found.etag):
+        return _unchanged(hub, found.etag)
+    body = found.body if explained is None else orjson.dumps(found.object.to_json() | {"provenance": explained})
+    return Response(body, media_type="application/json", headers=_headers(hub, found.etag))
+
+
+def _unchanged(hub: CentralHubService, etag: str) -> Response:
+    return Response(status_code=304, headers=_headers(hub, etag))
+
+
+def _headers(hub: CentralHubService, etag: str | None = None) -> dict[str, str]:
+    headers = {HUB_REVISION: str(hub.tail.snapshot.position), "Cache-Control": "no-cache"}
+    if etag is not None:
+        headers["ETag"] = etag
+    if hub.tail.is_stale:
+        headers[HUB_STALE] = "true"
+    return headers

@@ -1,0 +1,95 @@
+"""From a request to a write, and from its outcome to an answer."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from fastapi import Request, Response
+
+from central_hub.api.auth import authorise
+from central_hub.api.conditions import parse_tags
+from central_hub.api.v1.reading import parse_position
+from central_hub.config.edits import Edit
+from central_hub.config.plan import Preconditions, Retry, Write
+from central_hub.errors import HubError, InvalidRequest
+from central_hub.security.tokens import Grant
+from central_hub.service import CentralHubService
+from central_hub_client.wire import HUB_REVISION
+
+_MAX_KEY_CHARACTERS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a route has understood of a write; the rest stands in headers that all writes share."""
+
+    service: str
+    environment: str
+    edit: Edit
+    body: bytes = b""
+    version: str | None = None
+    reason: str | None = None
+    allow: frozenset[str] = frozenset()
+    expected_revision: str | None = None
+    must_name_what_it_replaces: bool = False
+    dry_run: bool = False
+
+
+async def answer_write(hub: CentralHubService, request: Request, grant: Grant, asked: Asked) -> Response:
+    """Carry out a write and say what came of it. Raises the HubError of the first rule that it breaks."""
+    authorise(grant, asked.service, asked.environment)
+    try:
+        outcome = await hub.store.write(
+            Write(
+                service=asked.service,
+                environment=asked.environment,
+                edit=asked.edit,
+                author=grant.name,
+                version=asked.version,
+                reason=asked.reason,
+                allow=asked.allow,
+                preconditions=_preconditions(hub, request, asked),
+                retry=_retry(request, grant, asked.body),
+                dry_run=asked.dry_run,
+                size_bytes=len(asked.body),
+            )
+        )
+    except HubError as error:
+        hub.metrics.writes.labels(str(error.code)).inc()
+        raise
+    hub.metrics.writes.labels(outcome.answer["status"]).inc()
+    headers = {HUB_REVISION: str(outcome.position)}
+    if outcome.etag:
+        headers["ETag"] = outcome.etag
+    return Response(orjson.dumps(outcome.answer), media_type="application/json", headers=headers)
+
+
+def json_object(value: Any) -> dict[str, Any]:
+    """The value, which must be an object. Raises InvalidRequest."""
+    if not isinstance(value, dict):
+        raise InvalidRequest("a document is a JSON object")
+    return value
+
+
+def _preconditions(hub: CentralHubService, request: Request, asked: Asked) -> Preconditions:
+    if_match = request.headers.get("if-match")
+    if_none_match = request.headers.get("if-none-match")
+    if if_none_match not in (None, "*"):
+        raise InvalidRequest("of If-None-Match, a write takes only *: the document must not exist yet")
+    return Preconditions(
+        etags=None if if_match is None else parse_tags(if_match),
+        must_not_exist=if_none_match is not None,
+        expected=None if asked.expected_revision is None else parse_position(hub, asked.expected_revision),
+        required_to_replace=asked.must_name_what_it_replaces,
+    )
+
+
+def _retry(request: Request, grant: Grant, body: bytes) -> Retry | None:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= _MAX_KEY_CHARACTERS or not key.isascii() or not key.isprintable():
+        raise InvalidRequest(f"an Idempotency-Key has 1 to {_MAX_KEY_CHARACTERS} printable ASCII characters")
+    what = "\n".join([request.method, request.url.path, request.url.query, request.headers.get("content-type", "")])
+    return Retry(grant.token_id, key, hashlib.sha256(what.encode() + b"\n" + body).hexdigest())

@@ -1,0 +1,1 @@
+"""The audit chain: what makes a rewritten history noticeable."""

@@ -1,0 +1,35 @@
+"""The audit log as it is handed out for verification."""
+
+from dataclasses import dataclass
+
+from central_hub.audit.chain import Record
+from central_hub.connections.database import Database
+from central_hub.storage import configs
+from central_hub.storage.configs import Head
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Some records in order, where the log ends, and (with the last page) documents that are not what it says."""
+
+    records: list[Record]
+    head: Head
+    differing: list[tuple[str, str]]
+
+
+class AuditLog:
+    """Reads the chain."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(self, *, after: tuple[int, int], limit: int) -> AuditPage:
+        """Records after (revision, ordinal). Raises StoreUnavailable."""
+        async with self._database.reading() as connection:
+            records = await configs.audit_records(connection, after=after, limit=limit)
+            is_last = len(records) < limit
+            return AuditPage(
+                records,
+                await configs.head(connection),
+                await configs.documents_that_differ_from_the_log(connection) if is_last else [],
+            )

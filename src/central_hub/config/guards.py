@@ -1,0 +1,49 @@
+"""What a write must not do by accident. Pure; each guard raises the error that says how to allow it."""
+
+from typing import Any, Final
+
+from central_hub.config.diff import removed_keys
+from central_hub.config.secrets import find_credentials
+from central_hub.errors import Finding, LimitExceeded, RemovalsNotAllowed, SecretRejected
+from central_hub_client import strict_json
+
+Config = dict[str, Any]
+_MAX_LISTED: Final = 100
+
+
+def check_limits(config: Config) -> None:
+    """Raise LimitExceeded for a document that is too deep or too large."""
+    try:
+        strict_json.check_limits(config)
+    except strict_json.LimitExceeded as error:
+        raise LimitExceeded(
+            f"the document has {error}", errors=[Finding(error.pointer, "limit_exceeded", str(error))]
+        ) from error
+
+
+def check_credentials(config: Config) -> None:
+    """Raise SecretRejected for values of a known credential shape: their places and kinds, never the values."""
+    found = find_credentials(config)
+    if found:
+        raise SecretRejected(
+            "credentials do not live here: keep the value in the environment or a secrets manager and store a"
+            ' reference, {"$secret": "env://NAME"}; nothing of this request was kept',
+            errors=[
+                Finding(credential.pointer, "secret_rejected", f"looks like a credential: {credential.kind}")
+                for credential in found[:_MAX_LISTED]
+            ],
+        )
+
+
+def check_removals(current: Config, proposed: Config, *, allowed: bool) -> None:
+    """Raise RemovalsNotAllowed for an update that drops keys nobody agreed to drop."""
+    if allowed:
+        return
+    removed = removed_keys(current, proposed)
+    if removed:
+        raise RemovalsNotAllowed(
+            f"the update would remove {len(removed)} key{'s' if len(removed) > 1 else ''}; send them along, use"
+            ' mode "merge", or say so with allow: ["removals"]',
+            errors=[Finding(pointer, "removed", "would be removed") for pointer in removed[:_MAX_LISTED]],
+            extra={"removals": removed[:_MAX_LISTED]},
+        )

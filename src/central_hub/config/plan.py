@@ -1,0 +1,117 @@
+"""What a write comes to: from the document there is and the write asked for, to the change to store. Pure.
+
+Raises the HubError of the first rule that the write breaks, in the order of the contract.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from central_hub.config import diff, guards
+from central_hub.config.edits import Edit, next_version, require_existing
+from central_hub.config.snapshot import own_representation
+from central_hub.errors import Conflict, PreconditionRequired
+from central_hub.storage.configs import Action, Document, DocumentChange, Head
+from central_hub_client.wire import Position
+
+REMOVALS: Final = "removals"
+
+
+@dataclass(frozen=True, slots=True)
+class Preconditions:
+    """What must hold of the document itself for a write to happen.
+
+    `etags` is the list of an If-Match (`*` stands for any), `must_not_exist` an `If-None-Match: *`. A document that
+    does not exist is at revision 0.
+    """
+
+    etags: tuple[str, ...] | None = None
+    must_not_exist: bool = False
+    expected: Position | None = None
+    required_to_replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """An Idempotency-Key: the write is done once for (token, key), and the same answer given again."""
+
+    token_id: str
+    key: str
+    request_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One write of one document, as it was asked for."""
+
+    service: str
+    environment: str
+    edit: Edit
+    author: str
+    version: str | None = None
+    reason: str | None = None
+    allow: frozenset[str] = frozenset()
+    preconditions: Preconditions = field(default_factory=Preconditions)
+    retry: Retry | None = None
+    dry_run: bool = False
+    size_bytes: int = 0
+
+
+def plan(write: Write, document: Document | None, head: Head) -> DocumentChange | None:
+    """The change that `write` makes to `document`; None where it changes nothing."""
+    current = None if document is None else document.config
+    require_existing(write.edit, current)
+    check_preconditions(write.preconditions, document, head)
+    proposed = write.edit.apply(current)
+    if proposed is not None:
+        guards.check_limits(proposed)
+        guards.check_credentials(proposed)
+        if current is not None and write.edit.guards_removals:
+            guards.check_removals(current, proposed, allowed=REMOVALS in write.allow)
+    label = None if document is None else document.version
+    is_same = proposed is not None and current is not None and diff.same(current, proposed)
+    if is_same and write.version in (None, label):
+        return None
+    return DocumentChange(
+        service=write.service,
+        environment=write.environment,
+        config=proposed,
+        action=Action.CREATED if current is None and write.edit.action is Action.UPDATED else write.edit.action,
+        version=write.version or next_version(label),
+        changes=diff.changes(current or {}, proposed or {}),
+        previous_revision=None if document is None else document.revision,
+    )
+
+
+def check_preconditions(preconditions: Preconditions, document: Document | None, head: Head) -> None:
+    """Raise Conflict (412) or PreconditionRequired (428) unless the document is what the writer thinks it is."""
+    live = document is not None and document.config is not None
+    etag = own_representation(document, head.hub_id, head.epoch).etag if document is not None and live else None
+    if preconditions.must_not_exist and live:
+        raise _conflict("the document exists already; replace it with If-Match", document, head, etag)
+    if preconditions.etags is not None:
+        if etag is None or not ("*" in preconditions.etags or etag in preconditions.etags):
+            raise _conflict("the document is not the one that If-Match names", document, head, etag)
+    elif preconditions.required_to_replace and live:
+        raise PreconditionRequired(
+            "replacing or deleting a document needs If-Match with its ETag (GET with own=true), so that nobody's"
+            " change is lost",
+            headers={} if etag is None else {"ETag": etag},
+        )
+    if preconditions.expected is not None:
+        revision = document.revision if document is not None and live else 0
+        if preconditions.expected != Position(head.epoch, revision):
+            raise _conflict(f"the document is not at revision {preconditions.expected}", document, head, etag)
+
+
+def _conflict(sentence: str, document: Document | None, head: Head, etag: str | None) -> Conflict:
+    if document is None or document.config is None:
+        return Conflict(f"{sentence}: it does not exist", extra={"current_revision": 0})
+    return Conflict(
+        f"{sentence}: it is at revision {document.revision}, changed by {document.changed_by}",
+        extra={
+            "current_etag": etag,
+            "current_revision": document.revision,
+            "current_epoch": head.epoch,
+        },
+        headers={"ETag": etag or ""},
+    )

@@ -1,0 +1,199 @@
+"""NATS: connected in the background and for ever, used when it is there, never waited for."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import nats
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.api import DeliverPolicy, DiscardPolicy, StorageType, StreamConfig
+from nats.js.errors import APIError
+
+from central_hub_client.wire import STREAM, UPDATE_SUBJECTS
+
+ACKNOWLEDGEMENT_SECONDS: Final = 1.0
+CONNECT_TIMEOUT_SECONDS: Final = 2.0
+_CLUSTER_COPIES: Final = 3
+
+log = structlog.get_logger()
+
+Received = Callable[[Msg], None]
+
+
+class Bus:
+    """One connection to NATS, rebuilt whenever it is lost or closed."""
+
+    def __init__(
+        self, servers: list[str], *, on_message: Received, on_connected: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._servers = servers
+        self._on_message = on_message
+        self._on_connected = on_connected
+        self._client: Client | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self.is_answering = False
+        """Whether the last exchange with the server succeeded: a frozen server is connected but does not answer."""
+        self.last_error = "not connected yet"
+
+    @property
+    def is_connected(self) -> bool:
+        return self._client is not None and self._client.is_connected
+
+    def start(self) -> None:
+        """Begin to connect, in the background."""
+        self._task = asyncio.create_task(self._stay_connected(), name="bus")
+
+    async def stop(self) -> None:
+        """Send what is waiting and close."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._close()
+
+    async def publish_stored(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> bool:
+        """Publish and wait until the stream has it. False when it is not known to have it."""
+        if self._client is None or not self._client.is_connected:
+            return False
+        try:
+            await self._client.jetstream().publish(
+                subject, payload, timeout=ACKNOWLEDGEMENT_SECONDS, stream=STREAM, headers=dict(headers)
+            )
+        except (NatsError, APIError, TimeoutError, OSError) as error:
+            self._failed(error)
+            return False
+        self.is_answering = True
+        return True
+
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
+        """Publish to whoever listens now, without waiting."""
+        if self._client is None or not self._client.is_connected:
+            return
+        try:
+            await self._client.publish(subject, payload, headers=dict(headers))
+        except (NatsError, OSError) as error:
+            self._failed(error)
+
+    async def last_messages(self) -> None:
+        """Hand over the last message of every subject of the stream, and return when all have been. Raises OSError."""
+        if self._client is None:
+            raise ConnectionError("not connected")
+        context = self._client.jetstream()
+        try:
+            subscription = await context.subscribe(
+                UPDATE_SUBJECTS, stream=STREAM, ordered_consumer=True, deliver_policy=DeliverPolicy.LAST_PER_SUBJECT
+            )
+            try:
+                remaining = (await subscription.consumer_info()).num_pending
+                while remaining:
+                    message = await subscription.next_msg(timeout=ACKNOWLEDGEMENT_SECONDS)
+                    self._on_message(message)
+                    remaining = message.metadata.num_pending
+            finally:
+                await subscription.unsubscribe()
+        except (NatsError, APIError, TimeoutError) as error:
+            self._failed(error)
+            raise ConnectionError(str(error)) from error
+
+    async def _stay_connected(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                await self._connect()
+                await self._wake.wait()
+            except (NatsError, APIError, OSError, TimeoutError) as error:
+                self._failed(error)
+                await asyncio.sleep(1.0)
+            except Exception:
+                log.exception("bus_failed")
+                await asyncio.sleep(1.0)
+            await self._close()
+
+    async def _connect(self) -> None:
+        self._client = await nats.connect(
+            servers=self._servers,
+            name="central-hub",
+            no_echo=True,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            reconnect_time_wait=0.25,
+            max_reconnect_attempts=-1,
+            ping_interval=5,
+            max_outstanding_pings=2,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_reconnected,
+            closed_cb=self._on_closed,
+        )
+        log.info("bus_connected")
+        await self._set_up()
+
+    async def _set_up(self) -> None:
+        assert self._client is not None  # noqa: S101 - called with a connection only
+        await self._client.subscribe(UPDATE_SUBJECTS, cb=self._deliver)
+        await self._ensure_stream()
+        await self._resume()
+
+    async def _resume(self) -> None:
+        self.is_answering = True
+        self.last_error = ""
+        await self._on_connected()
+
+    async def _ensure_stream(self) -> None:
+        assert self._client is not None  # noqa: S101 - called with a connection only
+        config = StreamConfig(
+            name=STREAM,
+            subjects=[UPDATE_SUBJECTS],
+            max_msgs_per_subject=1,
+            discard=DiscardPolicy.OLD,
+            storage=StorageType.FILE,
+            allow_direct=True,
+            # As short as the server allows: an announcement that is repeated must get through.
+            duplicate_window=0.1,
+            num_replicas=_CLUSTER_COPIES if len(self._servers) >= _CLUSTER_COPIES else 1,
+        )
+        context = self._client.jetstream()
+        try:
+            await context.add_stream(config)
+        except APIError:
+            # It is there with another configuration: bring it to ours.
+            await context.update_stream(config)
+
+    async def _close(self) -> None:
+        client, self._client = self._client, None
+        if client is None or client.is_closed:
+            return
+        try:
+            await asyncio.wait_for(client.close(), 2.0)
+        except (NatsError, OSError, TimeoutError) as error:
+            log.warning("bus_close_failed", error=type(error).__name__)
+
+    async def _deliver(self, message: Msg) -> None:
+        self._on_message(message)
+
+    async def _on_error(self, error: Exception) -> None:
+        self._failed(error)
+
+    async def _on_disconnected(self) -> None:
+        self._failed(ConnectionError("the connection was lost"))
+
+    async def _on_reconnected(self) -> None:
+        log.info("bus_connected")
+        try:
+            await self._ensure_stream()
+            await self._resume()
+        except (NatsError, APIError, OSError, TimeoutError) as error:
+            self._failed(error)
+            self._wake.set()
+
+    async def _on_closed(self) -> None:
+        self._wake.set()
+
+    def _failed(self, error: BaseException) -> None:
+        sentence = str(error) or type(error).__name__
+        if self.is_answering:
+            log.warning("bus_lost", error=sentence)
+        self.is_answering = False
+        self.last_error = sentence

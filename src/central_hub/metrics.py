@@ -1,0 +1,47 @@
+"""What the hub measures about itself, in Prometheus terms. One instance per hub; nothing is global."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """Every series of `/metrics`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "central_hub_requests",
+            "Requests answered, by route template, method and status.",
+            ["route", "method", "status"],
+            registry=self.registry,
+        )
+        self.request_seconds = Histogram(
+            "central_hub_request_seconds",
+            "Time from the complete headers to the end of the answer, by route template; open streams excluded.",
+            ["route"],
+            buckets=_LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.writes = Counter(
+            "central_hub_writes",
+            "Writes of documents, by what became of them: a status of the API, or the code of the refusal.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.watchers = Gauge("central_hub_watchers", "Open streams of server-sent events.", registry=self.registry)
+        self.loop_lag_seconds = Gauge(
+            "central_hub_event_loop_lag_seconds",
+            "How late the event loop woke up at its last measurement.",
+            registry=self.registry,
+        )
+
+    def watch_value(self, name: str, description: str, read: Callable[[], float]) -> None:
+        """A gauge that is read when the metrics are asked for."""
+        Gauge(name, description, registry=self.registry).set_function(read)
+
+    def exposition(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,264 @@
+"""Central Hub: every part, and how they hang together. Start reading here.
+
+    a change    api → ConfigStore.write → plan (pure) → storage, one transaction → Tail → Announcer → NATS, watchers
+    a read      api → Snapshot (immutable, already serialised); no database
+    following   another replica's commit → the audit log → Tail → Snapshot
+
+Nothing here decides anything: it builds the parts, hands each what it needs, starts and stops them in order.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import structlog
+from nats.aio.msg import Msg
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from central_hub.audit.log import AuditLog
+from central_hub.config.announcer import Announcer, Signer
+from central_hub.config.history import ConfigHistory
+from central_hub.config.store import ConfigStore
+from central_hub.config.tail import Tail
+from central_hub.connections.manager import ConnectionManager
+from central_hub.errors import StartupRefused, StoreUnavailable
+from central_hub.metrics import Metrics
+from central_hub.security.registry import TokenRegistry
+from central_hub.security.signing import SigningKey, is_signed
+from central_hub.settings import HubSettings
+from central_hub.storage import configs, replicas, schema, server
+from central_hub.storage.configs import Head
+from central_hub.storage.replicas import ReplicaKey
+from central_hub.storage.tables import SCHEMA_VERSION
+
+BEAT_SECONDS: Final = 5.0
+ALIVE_FOR: Final = timedelta(minutes=2)
+KNOWN_FOR: Final = timedelta(days=30)
+_HOUSEKEEPING_SECONDS: Final = 3600.0
+_LAG_SECONDS: Final = 0.5
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What `/health` says, measured when it is asked."""
+
+    state: str
+    reasons: list[str]
+
+
+class CentralHubService:
+    """One replica of the hub. Any number of them share a PostgreSQL and a NATS."""
+
+    def __init__(self, settings: HubSettings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self._key = SigningKey.load_or_create(settings.signing_key_path)
+        self._replica_keys: dict[str, bytes] = {}
+        self.connections = ConnectionManager(settings, on_message=self._heard, on_bus_connected=self._bus_connected)
+        database = self.connections.database
+        self.tail = Tail(database, on_head=self._head_seen)
+        self.tokens = TokenRegistry(database, on_change=self.tail.feed.wake_all)
+        self.announcer = Announcer(
+            self.tail, Signer(self._key.id, self._key.sign, self._is_signed_by_a_replica), self.connections.bus
+        )
+        self.store = ConfigStore(database, self.tail, self.announcer.announced)
+        self.history = ConfigHistory(database)
+        self.audit = AuditLog(database)
+        self.draining = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._measure()
+
+    async def start(self) -> None:
+        """Check the store, load the documents, and begin to follow and to announce.
+
+        Waits for a PostgreSQL that is not there yet. Raises StartupRefused for what waiting does not mend.
+        """
+        waiting = False
+        while True:
+            try:
+                await self._load()
+                break
+            except StoreUnavailable as error:
+                if not waiting:
+                    log.warning("waiting_for_store", reason=_cause(error))
+                    waiting = True
+                await asyncio.sleep(0.5)
+        self._spawn("tail", self.tail.run())
+        self._spawn("announcer", self.announcer.run())
+        self._spawn("bookmarks", self.announcer.send_bookmarks())
+        self._spawn("replica", self._stay_known())
+        self._spawn("housekeeping", self._keep_house())
+        self._spawn("loop-lag", self._measure_lag())
+        self.connections.start()
+        log.info("hub_ready", position=str(self.tail.snapshot.position), key=self._key.id)
+
+    def drain(self) -> None:
+        """Stop being ready, and end the open streams, so that clients move to another replica."""
+        self.draining.set()
+        self.tail.feed.wake_all()
+
+    async def stop(self) -> None:
+        """End the background work and close the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.connections.stop()
+        log.info("hub_stopped")
+
+    async def live_keys(self) -> list[ReplicaKey]:
+        """The public keys of the replicas that are alive; the last known ones while the store is down."""
+        try:
+            await self._read_replica_keys()
+        except StoreUnavailable:
+            log.warning("keys_are_stale")
+        keys = {**self._replica_keys, self._key.id: self._key.public_key}
+        return [ReplicaKey(key_id, public_key) for key_id, public_key in sorted(keys.items())]
+
+    def health(self) -> Health:
+        """How this replica is, with reasons."""
+        if self.draining.is_set():
+            return Health("draining", ["the hub is shutting down"])
+        if not self.tail.is_loaded:
+            return Health("starting", ["the documents are not loaded yet"])
+        reasons = []
+        if self.tail.fenced is not None:
+            reasons.append(self.tail.fenced)
+        elif self.tail.is_stale:
+            reasons.append(f"postgres: not reached for {self.tail.lag_seconds:.0f} s; reads go on, writes answer 503")
+        bus = self.connections.bus_health()
+        if not bus.ok:
+            reasons.append(f"nats: {bus.reason}")
+        if self.announcer.pending and not bus.ok:
+            reasons.append(f"nats: {self.announcer.pending} changes wait to be announced")
+        return Health("degraded" if reasons else "healthy", reasons)
+
+    def health_report(self) -> dict[str, Any]:
+        """Everything about this replica's health, as it is answered."""
+        health, tail, bus = self.health(), self.tail, self.connections.bus_health()
+        return {
+            "state": health.state,
+            "reasons": health.reasons,
+            "hub_id": tail.snapshot.hub_id if tail.is_loaded else None,
+            "applied": str(tail.snapshot.position) if tail.is_loaded else None,
+            "components": {
+                "postgres": {"ok": tail.is_loaded and not tail.is_stale, "lag_seconds": round(tail.lag_seconds, 3)},
+                "nats": {"ok": bus.ok, "reason": bus.reason, "pending": self.announcer.pending},
+            },
+        }
+
+    async def _load(self) -> None:
+        database = self.connections.database
+        async with database.reading() as connection:
+            await _check_store(connection, verified=self.settings.durability == "verified")
+        if self.settings.durability == "verified":
+            epoch = await database.transaction(_adopt_cluster)
+            if epoch is not None:
+                log.warning("epoch_raised", epoch=epoch, reason="the store is another server than before")
+        await self.tokens.ensure_admin(self.settings.admin_token_path)
+        key = ReplicaKey(self._key.id, self._key.public_key)
+        await database.transaction(lambda connection: replicas.beat(connection, key, at=datetime.now(UTC)))
+        await self._read_replica_keys()
+        await self.tail.load()
+
+    async def _head_seen(self, head: Head) -> None:
+        await self.tokens.refresh(head.tokens_version)
+
+    async def _bus_connected(self) -> None:
+        await self.announcer.connected()
+
+    def _heard(self, message: Msg) -> None:
+        self.announcer.heard(message.subject, message.data, message.headers or {})
+
+    def _is_signed_by_a_replica(self, payload: bytes, signature: str, key_id: str) -> bool:
+        public_key = self._key.public_key if key_id == self._key.id else self._replica_keys.get(key_id)
+        return public_key is not None and is_signed(payload, signature, public_key)
+
+    async def _read_replica_keys(self) -> None:
+        async with self.connections.database.reading() as connection:
+            alive = await replicas.alive(connection, since=datetime.now(UTC) - ALIVE_FOR)
+        self._replica_keys = {key.id: key.public_key for key in alive}
+
+    async def _stay_known(self) -> None:
+        database = self.connections.database
+        key = ReplicaKey(self._key.id, self._key.public_key)
+        while True:
+            try:
+                await database.transaction(lambda connection: replicas.beat(connection, key, at=datetime.now(UTC)))
+                await self._read_replica_keys()
+            except StoreUnavailable:
+                log.debug("replica_beat_failed")
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _keep_house(self) -> None:
+        database = self.connections.database
+        while True:
+            try:
+                await self.store.forget_old_answers()
+                await database.transaction(
+                    lambda connection: replicas.forget_before(connection, datetime.now(UTC) - KNOWN_FOR)
+                )
+            except StoreUnavailable:
+                log.debug("housekeeping_failed")
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+    async def _measure_lag(self) -> None:
+        while True:
+            due = time.perf_counter() + _LAG_SECONDS
+            await asyncio.sleep(_LAG_SECONDS)
+            self.metrics.loop_lag_seconds.set(max(0.0, time.perf_counter() - due))
+
+    def _measure(self) -> None:
+        measure, tail = self.metrics.watch_value, self.tail
+        measure(
+            "central_hub_applied_revision",
+            "The revision that this replica has applied.",
+            lambda: tail.snapshot.revision if tail.is_loaded else 0,
+        )
+        measure("central_hub_epoch", "The epoch of this replica.", lambda: tail.snapshot.epoch if tail.is_loaded else 0)
+        measure("central_hub_revision", "The last revision seen in the store.", lambda: tail.store_revision)
+        measure("central_hub_tail_lag_seconds", "Time since the end of the log was reached.", lambda: tail.lag_seconds)
+        measure("central_hub_store_stale", "1 while PostgreSQL is not reached.", lambda: float(tail.is_stale))
+        measure("central_hub_announce_pending", "Configs not known to be on the bus.", lambda: self.announcer.pending)
+        measure("central_hub_announce_failures", "Announcements that failed.", lambda: self.announcer.failures)
+        measure("central_hub_bus_up", "1 while NATS answers.", lambda: float(self.connections.bus_health().ok))
+        measure("central_hub_pool_in_use", "Database connections in use.", self.connections.database.pool_in_use)
+
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+
+async def _check_store(connection: AsyncConnection, *, verified: bool) -> None:
+    found = await schema.version(connection)
+    if found != SCHEMA_VERSION:
+        state = "is empty" if found is None else f"is at schema version {found}"
+        raise StartupRefused(
+            f"the database {state}, and this hub needs version {SCHEMA_VERSION}: run `central-hub migrate` with"
+            " CENTRAL_HUB_MIGRATION_DATABASE_URL set to the owner of the tables"
+        )
+    if await schema.can_alter_audit(connection):
+        raise StartupRefused(
+            "the role of CENTRAL_HUB_DATABASE_URL could rewrite the audit log: give the hub a role of its own (CREATE"
+            " ROLE central_hub LOGIN PASSWORD …), and run `central-hub migrate` as the owner: it grants what is needed"
+        )
+    if verified and (flaws := await server.durability_flaws(connection)):
+        raise StartupRefused(
+            f"PostgreSQL could lose acknowledged writes: {', '.join(flaws)}. Mend that, or set"
+            " CENTRAL_HUB_DURABILITY=provider where a managed database hides its settings"
+        )
+
+
+async def _adopt_cluster(connection: AsyncConnection) -> int | None:
+    await configs.lock(connection)
+    return await server.adopt_cluster(connection, await server.cluster(connection))
+
+
+def _cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    # The class of a driver's error says enough; its text may hold the address with credentials.
+    return type(error).__name__

@@ -1,0 +1,521 @@
+"""All rows of documents and of their audit log. The caller owns the transaction."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from central_hub.audit.chain import Entry, Record, salted_hash
+from central_hub.storage.tables import config_audit_log as log
+from central_hub.storage.tables import config_contents as contents
+from central_hub.storage.tables import hub_state, redactions
+from central_hub.storage.tables import service_configs as documents
+from central_hub_client.wire import Position
+
+_COMMIT_LOCK: Final = 0x63_68_75_62_01
+
+
+class Action(StrEnum):
+    """What a commit did to a document."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as it stands. `config` is None for a tombstone: deleted, its history kept."""
+
+    service: str
+    environment: str
+    config: dict[str, Any] | None
+    version: str
+    revision: int
+    previous_revision: int | None
+    changed_at: datetime
+    changed_by: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.service, self.environment
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the log ends: the last commit's position, and the hash that the next audit row links to."""
+
+    hub_id: str
+    epoch: int
+    revision: int
+    audit_head: str
+    tokens_version: int
+
+    @property
+    def position(self) -> Position:
+        return Position(self.epoch, self.revision)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentChange:
+    """One document's part of a commit, before it has a revision. `config` None deletes."""
+
+    service: str
+    environment: str
+    config: dict[str, Any] | None
+    action: Action
+    version: str
+    changes: list[dict[str, Any]]
+    previous_revision: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one revision changed, as the log tells it."""
+
+    epoch: int
+    revision: int
+    audit_head: str
+    documents: tuple[Document, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One line of a document's history. `config` and `changes` are None where the content was redacted."""
+
+    epoch: int
+    revision: int
+    service: str
+    environment: str
+    action: str
+    version: str
+    changed_at: datetime
+    changed_by: str
+    reason: str | None
+    config: dict[str, Any] | None
+    changes: list[dict[str, Any]] | None
+    redacted: bool
+
+
+async def head(connection: AsyncConnection) -> Head:
+    """Where the log ends now."""
+    return _head((await connection.execute(_HEAD)).one())
+
+
+async def lock(connection: AsyncConnection) -> None:
+    """Wait for the turn to commit. Held until the end of the transaction; whatever is read after it is the latest.
+
+    The lock makes waiting writers take turns (without it the tail of the waiting times is seven times longer); the
+    counter, taken under it, makes revisions gap-free.
+    """
+    await connection.execute(_LOCK, {"key": _COMMIT_LOCK})
+
+
+async def get(connection: AsyncConnection, service: str, environment: str) -> Document | None:
+    """The document, its tombstone, or None where there never was one."""
+    row = (await connection.execute(_GET, {"service": service, "environment": environment})).one_or_none()
+    return None if row is None else _document(row)
+
+
+async def revision_of(connection: AsyncConnection, service: str, environment: str) -> tuple[Head, int | None]:
+    """Where the log ends, and the last revision of one document: what a writer holding the lock must know."""
+    row = (await connection.execute(_HEAD_AND_REVISION, {"service": service, "environment": environment})).one()
+    return _head(row), row.document_revision
+
+
+async def all_documents(connection: AsyncConnection) -> list[Document]:
+    """Every document and tombstone."""
+    return [_document(row) for row in await connection.execute(sa.select(documents))]
+
+
+async def save(
+    connection: AsyncConnection,
+    current: Head,
+    changes: Sequence[DocumentChange],
+    *,
+    changed_at: datetime,
+    changed_by: str,
+    reason: str | None,
+    salts: Sequence[bytes],
+) -> Commit:
+    """Write documents, audit rows and the counter in one statement, as the revision after `current`.
+
+    The caller holds the lock and has read `current` under it.
+    """
+    revision = current.revision + 1
+    previous_hash = current.audit_head
+    rows = []
+    for ordinal, (change, salt) in enumerate(zip(changes, salts, strict=True)):
+        content = to_text(change.config)
+        entry = Entry(
+            epoch=current.epoch,
+            revision=revision,
+            ordinal=ordinal,
+            service=change.service,
+            environment=change.environment,
+            action=change.action,
+            version=change.version,
+            changed_at=changed_at,
+            changed_by=changed_by,
+            reason=reason,
+            content_hash=salted_hash(salt, content),
+            previous_hash=previous_hash,
+        )
+        entry_hash = entry.hash
+        rows.append((change, entry, salt, content, entry_hash))
+        previous_hash = entry_hash
+    await connection.execute(
+        _SAVE,
+        {
+            "epoch": current.epoch,
+            "revision": revision,
+            "audit_head": previous_hash,
+            "changed_at": changed_at,
+            "changed_by": changed_by,
+            "reason": reason,
+            "ordinals": [entry.ordinal for _, entry, _, _, _ in rows],
+            "services": [change.service for change, *_ in rows],
+            "environments": [change.environment for change, *_ in rows],
+            "actions": [str(change.action) for change, *_ in rows],
+            "versions": [change.version for change, *_ in rows],
+            "content_hashes": [entry.content_hash for _, entry, _, _, _ in rows],
+            "previous_hashes": [entry.previous_hash for _, entry, _, _, _ in rows],
+            "entry_hashes": [entry_hash for *_, entry_hash in rows],
+            "salts": [salt for _, _, salt, _, _ in rows],
+            "contents": [content for _, _, _, content, _ in rows],
+            "changes": [to_text(change.changes) for change, *_ in rows],
+            "previous_revisions": [change.previous_revision for change, *_ in rows],
+        },
+    )
+    return Commit(
+        epoch=current.epoch,
+        revision=revision,
+        audit_head=previous_hash,
+        documents=tuple(
+            Document(
+                service=change.service,
+                environment=change.environment,
+                config=change.config,
+                version=change.version,
+                revision=revision,
+                previous_revision=change.previous_revision,
+                changed_at=changed_at,
+                changed_by=changed_by,
+            )
+            for change in changes
+        ),
+    )
+
+
+async def commits_after(connection: AsyncConnection, revision: int, *, limit: int) -> list[Commit] | None:
+    """The commits after `revision`, oldest first, whole. None where a content needed was redacted: load anew."""
+    rows = (await connection.execute(_LOG_AFTER, {"revision": revision, "limit": limit})).all()
+    if any(row.content is None for row in rows):
+        return None
+    commits: list[Commit] = []
+    for row in rows:
+        document = Document(
+            service=row.service,
+            environment=row.environment,
+            config=from_text(row.content),
+            version=row.version,
+            revision=row.revision,
+            previous_revision=row.document_previous,
+            changed_at=row.changed_at,
+            changed_by=row.changed_by,
+        )
+        before = commits.pop().documents if commits and commits[-1].revision == row.revision else ()
+        commits.append(Commit(row.epoch, row.revision, row.entry_hash, (*before, document)))
+    return commits
+
+
+async def history(
+    connection: AsyncConnection, service: str, environment: str, *, before: int | None, limit: int, max_bytes: int
+) -> tuple[list[LogEntry], bool]:
+    """The newest entries of a document, and whether there are more: at most `limit`, or `max_bytes` of content."""
+    sizes = (
+        await connection.execute(
+            _HISTORY_SIZES, {"service": service, "environment": environment, "before": before, "limit": limit + 1}
+        )
+    ).all()
+    take, size = 0, 0
+    for row in sizes[:limit]:
+        size += row.size
+        if take and size > max_bytes:
+            break
+        take += 1
+    if take == 0:
+        return [], False
+    rows = await connection.execute(
+        _HISTORY, {"service": service, "environment": environment, "before": before, "limit": take}
+    )
+    return [_log_entry(row) for row in rows], len(sizes) > take
+
+
+async def as_of(connection: AsyncConnection, service: str, environment: str, revision: int) -> LogEntry | None:
+    """The entry that was a document's latest when `revision` was the last commit."""
+    row = (
+        await connection.execute(
+            _HISTORY, {"service": service, "environment": environment, "before": revision + 1, "limit": 1}
+        )
+    ).one_or_none()
+    return None if row is None else _log_entry(row)
+
+
+async def revision_at(connection: AsyncConnection, moment: datetime) -> int:
+    """The last revision at a time; 0 before the first."""
+    query = sa.select(sa.func.coalesce(sa.func.max(log.c.revision), 0)).where(log.c.changed_at <= moment)
+    return int(await connection.scalar(query) or 0)
+
+
+async def epoch_of(connection: AsyncConnection, revision: int) -> int | None:
+    """The epoch in which a revision was committed; None for a revision that does not exist."""
+    query = sa.select(log.c.epoch).where(log.c.revision == revision, log.c.ordinal == 0)
+    found: int | None = await connection.scalar(query)
+    return found
+
+
+async def audit_records(connection: AsyncConnection, *, after: tuple[int, int], limit: int) -> list[Record]:
+    """The audit log as it is stored, in order, after (revision, ordinal)."""
+    rows = await connection.execute(_AUDIT_RECORDS, {"revision": after[0], "ordinal": after[1], "limit": limit})
+    return [
+        Record(
+            entry=Entry(
+                epoch=row.epoch,
+                revision=row.revision,
+                ordinal=row.ordinal,
+                service=row.service,
+                environment=row.environment,
+                action=row.action,
+                version=row.version,
+                changed_at=row.changed_at,
+                changed_by=row.changed_by,
+                reason=row.reason,
+                content_hash=row.content_hash,
+                previous_hash=row.previous_hash,
+            ),
+            entry_hash=row.entry_hash,
+            salt=row.salt,
+            content=row.content,
+            redacted=row.redacted,
+        )
+        for row in rows
+    ]
+
+
+async def documents_that_differ_from_the_log(connection: AsyncConnection) -> list[tuple[str, str]]:
+    """Documents that are not what their last audit row says: somebody wrote around the log."""
+    rows = await connection.execute(_DIFFERING)
+    return [(row.service, row.environment) for row in rows]
+
+
+async def redact(
+    connection: AsyncConnection, service: str, environment: str, revision: int, *, by: str, at: datetime, reason: str
+) -> bool:
+    """Remove a content from the history (as the owner of the tables). False where there is no such entry.
+
+    The change list of the following entry of the same document goes too: it quotes the old values.
+    """
+    key = {"service": service, "environment": environment, "revision": revision}
+    found = (
+        await connection.execute(
+            sa.select(log.c.revision, log.c.ordinal).where(
+                log.c.service == service, log.c.environment == environment, log.c.revision == revision
+            )
+        )
+    ).one_or_none()
+    if found is None:
+        return False
+    await connection.execute(
+        sa.update(contents)
+        .where(contents.c.revision == found.revision, contents.c.ordinal == found.ordinal)
+        .values(salt=None, content=None, changes=None)
+    )
+    await connection.execute(_FORGET_NEXT_CHANGES, key)
+    await connection.execute(_FORGET_RESPONSES, key)
+    await connection.execute(
+        sa.text(
+            "INSERT INTO redactions (revision, ordinal, redacted_at, redacted_by, reason)"
+            " VALUES (:revision, :ordinal, :at, :by, :reason) ON CONFLICT DO NOTHING"
+        ),
+        {"revision": found.revision, "ordinal": found.ordinal, "at": at, "by": by, "reason": reason},
+    )
+    return True
+
+
+def to_text(value: Any) -> str:
+    """JSON as it is stored: the order of keys and the spelling of numbers kept."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def from_text(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def _head(row: Any) -> Head:
+    return Head(row.hub_id, row.epoch, row.revision, row.audit_head, row.tokens_version)
+
+
+def _document(row: Any) -> Document:
+    return Document(
+        service=row.service,
+        environment=row.environment,
+        config=from_text(row.content),
+        version=row.version,
+        revision=row.revision,
+        previous_revision=row.previous_revision,
+        changed_at=row.changed_at,
+        changed_by=row.changed_by,
+    )
+
+
+def _log_entry(row: Any) -> LogEntry:
+    return LogEntry(
+        epoch=row.epoch,
+        revision=row.revision,
+        service=row.service,
+        environment=row.environment,
+        action=row.action,
+        version=row.version,
+        changed_at=row.changed_at,
+        changed_by=row.changed_by,
+        reason=row.reason,
+        config=from_text(row.content),
+        changes=from_text(row.changes),
+        redacted=row.content is None,
+    )
+
+
+_HEAD: Final = sa.select(hub_state)
+_LOCK: Final = sa.text("SELECT pg_advisory_xact_lock(:key)").columns(sa.Column("pg_advisory_xact_lock", sa.Text))
+_GET: Final = sa.select(documents).where(
+    documents.c.service == sa.bindparam("service"), documents.c.environment == sa.bindparam("environment")
+)
+_HEAD_AND_REVISION: Final = sa.select(
+    hub_state,
+    sa.select(documents.c.revision)
+    .where(documents.c.service == sa.bindparam("service"), documents.c.environment == sa.bindparam("environment"))
+    .scalar_subquery()
+    .label("document_revision"),
+)
+
+_SAVE: Final = sa.text("""
+WITH counter AS (
+    UPDATE hub_state SET revision = :revision, audit_head = :audit_head WHERE id = 1
+), change AS (
+    SELECT * FROM unnest(
+        CAST(:ordinals AS int[]), CAST(:services AS text[]), CAST(:environments AS text[]), CAST(:actions AS text[]),
+        CAST(:versions AS text[]), CAST(:content_hashes AS text[]), CAST(:previous_hashes AS text[]),
+        CAST(:entry_hashes AS text[]), CAST(:salts AS bytea[]), CAST(:contents AS text[]), CAST(:changes AS text[]),
+        CAST(:previous_revisions AS bigint[])
+    ) AS c (ordinal, service, environment, action, version, content_hash, previous_hash, entry_hash, salt, content,
+            changes, previous_revision)
+), audit AS (
+    INSERT INTO config_audit_log (revision, ordinal, epoch, service, environment, action, version, changed_at,
+                                  changed_by, reason, content_hash, previous_hash, entry_hash)
+    SELECT CAST(:revision AS bigint), ordinal, CAST(:epoch AS bigint), service, environment, action, version,
+           CAST(:changed_at AS timestamptz), CAST(:changed_by AS text), CAST(:reason AS text), content_hash,
+           previous_hash, entry_hash
+    FROM change
+), content AS (
+    INSERT INTO config_contents (revision, ordinal, salt, content, changes)
+    SELECT CAST(:revision AS bigint), ordinal, salt, content, changes FROM change
+)
+INSERT INTO service_configs (service, environment, content, version, revision, previous_revision, changed_at,
+                             changed_by)
+SELECT service, environment, nullif(content, 'null'), version, CAST(:revision AS bigint), previous_revision,
+       CAST(:changed_at AS timestamptz), CAST(:changed_by AS text)
+FROM change
+ON CONFLICT (service, environment) DO UPDATE
+SET content = excluded.content, version = excluded.version, revision = excluded.revision,
+    previous_revision = excluded.previous_revision, changed_at = excluded.changed_at, changed_by = excluded.changed_by
+""").bindparams(
+    sa.bindparam("revision", type_=sa.BigInteger),
+    sa.bindparam("changed_at", type_=sa.TIMESTAMP(timezone=True)),
+    sa.bindparam("ordinals", type_=sa.ARRAY(sa.Integer)),
+    *(
+        sa.bindparam(name, type_=sa.ARRAY(sa.Text))
+        for name in (
+            "services environments actions versions content_hashes previous_hashes entry_hashes contents changes"
+        ).split()
+    ),
+    sa.bindparam("salts", type_=sa.ARRAY(sa.LargeBinary)),
+    sa.bindparam("previous_revisions", type_=sa.ARRAY(sa.BigInteger)),
+)
+
+# Whole commits only: the limit counts revisions, so that a commit of several documents is never cut.
+_LOG_AFTER: Final = sa.text("""
+SELECT l.revision, l.ordinal, l.epoch, l.service, l.environment, l.version, l.changed_at, l.changed_by, l.entry_hash,
+       c.content,
+       (SELECT max(p.revision) FROM config_audit_log p
+        WHERE p.service = l.service AND p.environment = l.environment AND p.revision < l.revision) AS document_previous
+FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
+WHERE l.revision > :revision AND l.revision <= CAST(:revision AS bigint) + :limit
+ORDER BY l.revision, l.ordinal
+""")
+
+_HISTORY_SIZES: Final = sa.text("""
+SELECT coalesce(octet_length(c.content), 0) + coalesce(octet_length(c.changes), 0) AS size
+FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
+WHERE l.service = :service AND l.environment = :environment
+  AND (CAST(:before AS bigint) IS NULL OR l.revision < CAST(:before AS bigint))
+ORDER BY l.revision DESC LIMIT :limit
+""")
+
+_HISTORY: Final = sa.text("""
+SELECT l.epoch, l.revision, l.service, l.environment, l.action, l.version, l.changed_at, l.changed_by, l.reason,
+       c.content, c.changes
+FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
+WHERE l.service = :service AND l.environment = :environment
+  AND (CAST(:before AS bigint) IS NULL OR l.revision < CAST(:before AS bigint))
+ORDER BY l.revision DESC LIMIT :limit
+""")
+
+_AUDIT_RECORDS: Final = (
+    sa.select(log, contents.c.salt, contents.c.content, redactions.c.revision.is_not(None).label("redacted"))
+    .select_from(
+        log.outerjoin(
+            contents, sa.and_(log.c.revision == contents.c.revision, log.c.ordinal == contents.c.ordinal)
+        ).outerjoin(redactions, sa.and_(log.c.revision == redactions.c.revision, log.c.ordinal == redactions.c.ordinal))
+    )
+    .where(
+        sa.tuple_(log.c.revision, log.c.ordinal)
+        > sa.tuple_(sa.bindparam("revision", type_=sa.BigInteger), sa.bindparam("ordinal", type_=sa.Integer))
+    )
+    .order_by(log.c.revision, log.c.ordinal)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+
+_DIFFERING: Final = sa.text("""
+SELECT coalesce(d.service, last.service) AS service, coalesce(d.environment, last.environment) AS environment
+FROM service_configs d
+FULL JOIN (
+    SELECT DISTINCT ON (l.service, l.environment) l.service, l.environment, l.revision, l.version, c.content
+    FROM config_audit_log l LEFT JOIN config_contents c USING (revision, ordinal)
+    ORDER BY l.service, l.environment, l.revision DESC
+) last ON last.service = d.service AND last.environment = d.environment
+WHERE d.service IS NULL OR last.service IS NULL OR d.revision <> last.revision OR d.version <> last.version
+   OR coalesce(d.content, 'null') IS DISTINCT FROM last.content
+""")
+
+_FORGET_NEXT_CHANGES: Final = sa.text("""
+UPDATE config_contents c SET changes = NULL
+FROM (SELECT revision, ordinal FROM config_audit_log
+      WHERE service = :service AND environment = :environment AND revision > :revision
+      ORDER BY revision LIMIT 1) following
+WHERE c.revision = following.revision AND c.ordinal = following.ordinal
+""")
+
+# A remembered answer quotes the change list; the retry that asks for it still gets an answer, without the values.
+_FORGET_RESPONSES: Final = sa.text("""
+UPDATE idempotency_keys SET response = CAST(jsonb_set(CAST(response AS jsonb), '{changes}', '[]') AS text)
+WHERE revision = :revision OR revision = (
+    SELECT min(revision) FROM config_audit_log
+    WHERE service = :service AND environment = :environment AND revision > :revision)
+""")

@@ -1,0 +1,133 @@
+"""The tables. Migrations create them; this is what queries are written against.
+
+Documents are kept as the JSON text that was accepted, not as jsonb: jsonb rewrites numbers (1e22 becomes an integer
+that no double holds) and the order of keys, and then hashes no longer agree.
+"""
+
+from typing import Final
+
+import sqlalchemy as sa
+
+SCHEMA_VERSION: Final = "0001"
+"""The migration that this code needs: the head of `migrations/versions`."""
+
+metadata = sa.MetaData()
+
+hub_state = sa.Table(
+    "hub_state",
+    metadata,
+    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1"), primary_key=True),
+    sa.Column("hub_id", sa.Text, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False, comment="the last commit's number: gap-free, in commit order"),
+    sa.Column("audit_head", sa.Text, nullable=False, comment="entry_hash of the last audit row"),
+    sa.Column("tokens_version", sa.BigInteger, nullable=False, comment="rises with every change of tokens"),
+    sa.Column("system_identifier", sa.Text, comment="of the PostgreSQL cluster; another one means a restored dump"),
+    sa.Column("timeline", sa.BigInteger, comment="of the PostgreSQL cluster; another one means a failover"),
+)
+
+service_configs = sa.Table(
+    "service_configs",
+    metadata,
+    sa.Column("service", sa.Text, primary_key=True),
+    sa.Column("environment", sa.Text, primary_key=True),
+    sa.Column("content", sa.Text, comment="JSON text; NULL is a tombstone"),
+    sa.Column("version", sa.Text, nullable=False, comment="a human label, never an identity"),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("previous_revision", sa.BigInteger),
+    sa.Column("changed_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("changed_by", sa.Text, nullable=False),
+)
+
+config_audit_log = sa.Table(
+    "config_audit_log",
+    metadata,
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("ordinal", sa.Integer, primary_key=True, autoincrement=False, comment="place within the commit, from 0"),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("environment", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("changed_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("changed_by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("content_hash", sa.Text, nullable=False, comment="of salt and content: survives a redaction"),
+    sa.Column("previous_hash", sa.Text, nullable=False),
+    sa.Column("entry_hash", sa.Text, nullable=False),
+    sa.Index("config_audit_log_by_document", "service", "environment", sa.text("revision DESC")),
+    sa.Index("config_audit_log_by_time", "changed_at"),
+)
+
+config_contents = sa.Table(
+    "config_contents",
+    metadata,
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("ordinal", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("salt", sa.LargeBinary, comment="NULL once redacted"),
+    sa.Column("content", sa.Text, comment="JSON text; `null` is a deletion; NULL once redacted"),
+    sa.Column("changes", sa.Text, comment="JSON text of the change list; NULL once redacted"),
+    sa.ForeignKeyConstraint(["revision", "ordinal"], ["config_audit_log.revision", "config_audit_log.ordinal"]),
+)
+
+redactions = sa.Table(
+    "redactions",
+    metadata,
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("ordinal", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("redacted_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("redacted_by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.ForeignKeyConstraint(["revision", "ordinal"], ["config_audit_log.revision", "config_audit_log.ordinal"]),
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("sha256", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("verbs", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("services", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("environments", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("expires_at", sa.TIMESTAMP(timezone=True)),
+    sa.Column("revoked_at", sa.TIMESTAMP(timezone=True)),
+    sa.Column("revoked_by", sa.Text),
+)
+
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("token_id", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("request_hash", sa.Text, nullable=False),
+    sa.Column("revision", sa.BigInteger, comment="the commit that the request made, if it made one"),
+    sa.Column("response", sa.Text, nullable=False),
+    sa.Column("etag", sa.Text, nullable=False),
+    sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Index("idempotency_keys_by_age", "created_at"),
+)
+
+replicas = sa.Table(
+    "replicas",
+    metadata,
+    sa.Column("key_id", sa.Text, primary_key=True),
+    sa.Column("public_key", sa.LargeBinary, nullable=False),
+    sa.Column("started_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("seen_at", sa.TIMESTAMP(timezone=True), nullable=False),
+)
+
+RUNNING_ROLE_GRANTS: Final = {
+    "hub_state": "SELECT, UPDATE",
+    "service_configs": "SELECT, INSERT, UPDATE",
+    "config_audit_log": "SELECT, INSERT",
+    "config_contents": "SELECT, INSERT",
+    "redactions": "SELECT",
+    "tokens": "SELECT, INSERT, UPDATE",
+    "idempotency_keys": "SELECT, INSERT, DELETE",
+    "replicas": "SELECT, INSERT, UPDATE, DELETE",
+    "alembic_version": "SELECT",
+}
+"""What the running role may do. It can neither change nor remove what the audit log says."""

@@ -22,7 +22,7 @@ from central_hub_client.wire import API_PREFIX, DEFAULT_ENVIRONMENT, HUB_REVISIO
 
 _PREFIX: Final = f"{API_PREFIX}/config/".encode()
 _ENVIRONMENT_QUERY: Final = b"environment="
-ROUTE: Final = f"{API_PREFIX}/config/{{service}}"
+ROUTE: Final = "/config/{service}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ async def run_embedded(settings: HubSettings, on_ready: Ready) -> None:
                 }
             )
             await migrate(settings)
-            await _serve(settings, listener, stop, on_ready)
+            await serve(settings, listener, stop, on_ready)
         finally:
             await servers.stop()
 
@@ -52,7 +52,7 @@ async def run_embedded(settings: HubSettings, on_ready: Ready) -> None:
 async def run_on_own_servers(settings: HubSettings, on_ready: Ready) -> None:
     """Run a hub on the PostgreSQL and NATS of the settings until it is told to stop. Raises StartupRefused."""
     with listening_socket(settings) as listener, _stop_signals() as stop:
-        await _serve(settings, listener, stop, on_ready)
+        await serve(settings, listener, stop, on_ready)
 
 
 async def migrate(settings: HubSettings) -> bool:
@@ -97,13 +97,12 @@ def listening_socket(settings: HubSettings) -> Iterator[socket.socket]:
                     f"port {settings.port} on {settings.host} is taken by another program: stop it, or choose another"
                     " port with --port or CENTRAL_HUB_PORT"
                 ) from error
-            raise StartupRefused(
-                f"cannot listen on {settings.host} port {settings.port}: {error.strerror}"
-            ) from error
+            raise StartupRefused(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}") from error
         yield listener
 
 
-async def _serve(settings: HubSettings, listener: socket.socket, stop: asyncio.Event, on_ready: Ready) -> None:
+async def serve(settings: HubSettings, listener: socket.socket, stop: asyncio.Event, on_ready: Ready) -> None:
+    """Serve on a bound socket until `stop` is set. Raises StartupRefused."""
     hub = CentralHubService(settings)
     server = _Server(_server_config(settings, hub))
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")

@@ -35,6 +35,13 @@ def check_credentials(config: Config) -> None:
         )
 
 
+def check_labels(*labels: str | None) -> None:
+    """Raise SecretRejected for a credential in what accompanies a document: a reason is kept for ever."""
+    found = [credential for label in labels if label is not None for credential in find_credentials([label])]
+    if found:
+        raise SecretRejected(f"the reason or version contains a credential ({found[0].kind}); nothing was kept")
+
+
 def check_removals(current: Config, proposed: Config, *, allowed: bool) -> None:
     """Raise RemovalsNotAllowed for an update that drops keys nobody agreed to drop."""
     if allowed:

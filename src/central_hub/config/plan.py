@@ -65,6 +65,7 @@ def plan(write: Write, document: Document | None, head: Head) -> DocumentChange 
     if proposed is not None:
         guards.check_limits(proposed)
         guards.check_credentials(proposed)
+        guards.check_labels(write.version, write.reason)
         if current is not None and write.edit.guards_removals:
             guards.check_removals(current, proposed, allowed=REMOVALS in write.allow)
     label = None if document is None else document.version

@@ -167,9 +167,9 @@ class Tail:
         if self.fenced is None:
             log.error("fenced", applied=str(self._snapshot.position), store=str(head.position))
         self.fenced = (
-            f"this replica has applied {self._snapshot.position}, but the store ends at {head.position}: it was"
-            " restored or replaced behind the hub's back. Nothing is written until this hub is restarted on the store that is"
-            " meant to be the right one"
+            f"this replica has applied {self._snapshot.position}, but the store ends at {head.position}: the store was"
+            " restored or replaced behind the hub's back. Nothing is written until this hub is restarted on the store"
+            " that is meant to be the right one"
         )
         self.is_stale = True
 

@@ -170,6 +170,8 @@ class ConfigObject:
         is_hint = "config" not in value
         if config is None and not deleted and not is_hint:
             raise ValueError("config is null but the object is not marked as deleted")
+        if config is not None and deleted:
+            raise ValueError("the object is marked as deleted but has a config")
         requires = value.get("requires", [])
         if not isinstance(requires, list) or not all(isinstance(feature, str) for feature in requires):
             raise ValueError("requires must be a list of strings")

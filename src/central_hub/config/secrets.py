@@ -45,7 +45,7 @@ def _containers(document: Any) -> Iterator[tuple[Any, _Path]]:
     waiting: list[tuple[Any, _Path]] = [([document], None)]
     for container, path in waiting:
         yield container, path
-        waiting += [(item, (path, token)) for token, item in _items(container) if isinstance(item, dict | list)]
+        waiting += [(item, (path, token)) for token, item in _items(container) if isinstance(item, (dict, list))]
 
 
 def _items(container: Any) -> Iterable[tuple[Any, Any]]:

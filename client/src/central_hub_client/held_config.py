@@ -79,7 +79,6 @@ class HeldConfig:
         self._confirmed_at: float | None = None
         self._hub_is_stale = False
         self._error: CentralHubError | None = None
-        self.etag: str | None = None
         self.verified: Position | None = None
         """The position up to which this is known to be the latest."""
         self.merged: dict[str, Any] = self._safe_defaults
@@ -88,6 +87,11 @@ class HeldConfig:
     @property
     def object(self) -> ConfigObject | None:
         return self._object
+
+    @property
+    def etag(self) -> str | None:
+        """The condition to ask with."""
+        return None if self._object is None or self._source is Source.SEED else self._object.etag
 
     @property
     def error(self) -> CentralHubError | None:
@@ -122,19 +126,19 @@ class HeldConfig:
         """What a later run of the service may start from. A seed is there anyway."""
         if self._object is None or self._confirmed_at is None or self._source is Source.SEED:
             return None
-        return Remembered(self._object, self.etag, self._confirmed_at)
+        return Remembered(self._object, self._confirmed_at)
 
     def restore(self, remembered: Remembered) -> None:
         """Start from what an earlier run of the service left. The hub's own answer is never replaced by it."""
         if self._object is not None:
             return
-        self._replace(remembered.object, remembered.etag, Source.LAST_KNOWN_GOOD)
+        self._replace(remembered.object, Source.LAST_KNOWN_GOOD)
         self._confirmed_at = remembered.confirmed_at
 
     def plant(self, seed: ConfigObject) -> None:
         """Fall back on a seed where there is nothing better."""
         if self._object is None:
-            self._replace(seed, None, Source.SEED)
+            self._replace(seed, Source.SEED)
             self.verified = None
 
     def take_answer(self, answer: Answer, now: float) -> Decision:
@@ -150,7 +154,6 @@ class HeldConfig:
         if decision.verdict is not Verdict.REFUSE:
             self._forgive()
         if received is None or self._holds(received):
-            self.etag = answer.etag
             self._hub_is_stale = answer.is_stale
             self._confirm(answer.applied, now)
         return decision
@@ -223,7 +226,7 @@ class HeldConfig:
                 self._object.position,
                 received.position,
             )
-        self._replace(received, None, source)
+        self._replace(received, source)
         logger.info(
             "configuration applied: service=%s environment=%s position=%s source=%s deleted=%s",
             self.service,
@@ -233,10 +236,9 @@ class HeldConfig:
             received.deleted,
         )
 
-    def _replace(self, received: ConfigObject, etag: str | None, source: Source) -> None:
+    def _replace(self, received: ConfigObject, source: Source) -> None:
         self._object = received
         self._source = source
-        self.etag = etag
         self.verified = received.position
         self.merged = layers.merge([self._safe_defaults, received.config or {}])
         self._on_change(self.merged)

@@ -51,7 +51,6 @@ class Answer:
     """
 
     received: ConfigObject | None
-    etag: str | None
     applied: Position | None
     is_stale: bool
 
@@ -102,9 +101,9 @@ class HubApi:
             if response.status_code == httpx2.codes.NOT_MODIFIED:
                 if etag is None:
                     raise InvalidAnswer("the answer was 304 to a request without a condition")
-                return Answer(None, etag, applied, is_stale)
+                return Answer(None, applied, is_stale)
             received = await _config_object(await _json_body(response))
-        return Answer(received, response.headers.get("ETag"), applied, is_stale)
+        return Answer(received, applied, is_stale)
 
     async def fetch_keys(self) -> tuple[bytes, ...]:
         """The public keys of all live replicas."""

@@ -46,7 +46,6 @@ class Remembered:
     """A configuration from disk. `confirmed_at` is when it was last known to be current (seconds since the epoch)."""
 
     object: ConfigObject
-    etag: str | None
     confirmed_at: float
 
 
@@ -97,12 +96,11 @@ class LastKnownGood:
         if self._parent is None:
             return None
         own_directory = self._parent / self._directory_name(max(self.slot, 1))
-        own = self._newest_whole(own_directory)
-        siblings = [
-            found
-            for directory in _directories_by_age(self._parent)[:SIBLINGS]
-            if directory != own_directory and (found := self._newest_whole(directory)) is not None
-        ]
+        number, own = self._newest_whole(own_directory)
+        if own is not None and number == self._newest:
+            self._written = own.object
+        others = [path for path in _directories_by_age(self._parent)[:SIBLINGS] if path != own_directory]
+        siblings = [found for _, found in map(self._newest_whole, others) if found is not None]
         if own is None:
             return max(siblings, key=lambda found: found.confirmed_at, default=None)
         same_hub = [found for found in siblings if found.object.hub_id == own.object.hub_id]
@@ -124,7 +122,7 @@ class LastKnownGood:
                 os.utime(_generation(directory, self._newest), times)
                 return
             path = _generation(directory, self._newest + 1)
-            _write(path, {"object": remembered.object.to_json(), "etag": remembered.etag})
+            _write(path, remembered.object.to_json())
             self._newest, self._written = self._newest + 1, remembered.object
             os.utime(path, times)
             for outdated in _generations(directory)[GENERATIONS:]:
@@ -154,17 +152,19 @@ class LastKnownGood:
     def _directory_name(self, slot: int) -> str:
         return self._name if slot == 1 else f"{self._name}~{slot}"
 
-    def _newest_whole(self, directory: Path) -> Remembered | None:
-        return next(filter(None, (_read(path, self._remembered) for path in _generations(directory))), None)
+    def _newest_whole(self, directory: Path) -> tuple[int, Remembered | None]:
+        for path in _generations(directory):
+            if (remembered := _read(path, self._remembered)) is not None:
+                return _number(path), remembered
+        return 0, None
 
     def _remembered(self, content: Any, written_at: float) -> Remembered:
-        received = ConfigObject.from_json(content["object"])
+        received = ConfigObject.from_json(content)
         if not received.hash_is_right() or self._parent is None:
             raise ValueError("the hash is not that of the content")
         if (received.service, received.environment) != (self._parent.parent.name, self._parent.name):
             raise ValueError("it is of another service or environment")
-        etag = content["etag"]
-        return Remembered(received, etag if isinstance(etag, str) else None, written_at)
+        return Remembered(received, written_at)
 
 
 def file_name(instance_id: str) -> str:

@@ -13,9 +13,10 @@ from central_hub_client import client_settings, layers, seed
 from central_hub_client.change import Callback, Listener
 from central_hub_client.held_config import HeldConfig, Status
 from central_hub_client.hub_api import HubApi
+from central_hub_client.key_ring import KeyRing
 from central_hub_client.last_known_good import LastKnownGood
 from central_hub_client.refresh import Refresher
-from central_hub_client.updates import follow_events
+from central_hub_client.updates import Bus, follow_events
 from central_hub_client.wire import is_service_name
 
 logger = logging.getLogger("central_hub_client")
@@ -78,7 +79,10 @@ class ConfigClient:
         )
         self._files = LastKnownGood(settings.cache_dir, service_name, settings.environment, settings.instance_id)
         self._api = HubApi(settings)
-        self._refresher = Refresher(self._held, self._api, poll_seconds=self._poll_seconds)
+        self._keys = KeyRing(settings, self._api, self._files)
+        self._refresher = Refresher(self._held, self._api, self._keys, poll_seconds=self._poll_seconds)
+        servers = settings.nats_servers
+        self._bus = Bus(servers, self._held, self._refresher, self._keys) if servers else None
         self._starting = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -127,6 +131,8 @@ class ConfigClient:
             try:
                 async with asyncio.timeout(deadline_seconds):
                     await self._refresher.attempted.wait()
+                    if self._bus is not None and not self._refresher.reachable.is_set():
+                        await self._bus.looked.wait()
             except TimeoutError:
                 logger.warning("the hub has not answered within %g s: service=%s", deadline_seconds, self.service_name)
             await self._plant_seed()
@@ -199,7 +205,10 @@ class ConfigClient:
             await asyncio.wait({restoring}, timeout=DISK_SECONDS)  # a disk that hangs must not keep us from asking
             await asyncio.to_thread(self._api.open, self.instance_id)
             group.create_task(self._refresher.run())
-            group.create_task(follow_events(self._held, self._api, self._refresher))
+            group.create_task(follow_events(self._held, self._api, self._refresher, self._bus))
+            if self._bus is not None:
+                await self._keys.recall()
+                group.create_task(self._bus.run())
 
     async def _restore(self) -> None:
         remembered = await asyncio.to_thread(self._files.open_and_load)

@@ -102,7 +102,7 @@ class HubApi:
                 if etag is None:
                     raise InvalidAnswer("the answer was 304 to a request without a condition")
                 return Answer(None, applied, is_stale)
-            received = await _config_object(await _json_body(response))
+            received = await read_config_object(await _json_body(response))
         return Answer(received, applied, is_stale)
 
     async def fetch_keys(self) -> tuple[bytes, ...]:
@@ -140,7 +140,7 @@ class HubApi:
                 except StopAsyncIteration as error:
                     raise HubUnreachable("the hub ended the event stream") from error
                 body = event.data.encode()
-                yield _bookmark(body) if event.event == "bookmark" else await _config_object(body)
+                yield _bookmark(body) if event.event == "bookmark" else await read_config_object(body)
 
     async def close(self) -> None:
         if self._http is not None:
@@ -202,7 +202,8 @@ async def _limited_body(response: httpx2.Response, limit: int) -> bytes:
     return bytes(body)
 
 
-async def _config_object(body: bytes) -> ConfigObject:
+async def read_config_object(body: bytes) -> ConfigObject:
+    """The object that the bytes spell. Raises InvalidAnswer."""
     try:
         if len(body) > PARSE_IN_THREAD_BYTES:
             return await asyncio.to_thread(_read_config_object, body)

@@ -3,13 +3,13 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
 from central_hub_client.errors import CentralHubError, HubUnreachable
 from central_hub_client.held_config import HeldConfig
 from central_hub_client.hub_api import HubApi
+from central_hub_client.key_ring import KeyRing
 from central_hub_client.wire import Position
 
 # A change concerns many instances at once: they spread their questions over this long.
@@ -40,9 +40,10 @@ class Backoff:
 class Refresher:
     """Keeps what is held up to date by asking. One request at a time, whoever wants it."""
 
-    def __init__(self, held: HeldConfig, api: HubApi, *, poll_seconds: float) -> None:
+    def __init__(self, held: HeldConfig, api: HubApi, keys: KeyRing, *, poll_seconds: float) -> None:
         self._held = held
         self._api = api
+        self._keys = keys
         self._poll_seconds = poll_seconds
         self._one_at_a_time = asyncio.Lock()
         self._due_sooner = asyncio.Event()
@@ -60,8 +61,6 @@ class Refresher:
         """Set once the hub was asked for the first time, whatever came of it."""
         self.reachable = asyncio.Event()
         """Set while something answers."""
-        self.before_suspicion: Callable[[], Awaitable[None]] | None = None
-        """What to do before asking on suspicion: the keys may have changed."""
 
     def want(self, position: Position) -> None:
         """The hub itself says that it has reached `position`."""
@@ -93,8 +92,8 @@ class Refresher:
                 continue
             now = time.monotonic()
             suspicious = self._suspected_at <= now
-            if suspicious and self.before_suspicion is not None:
-                await self.before_suspicion()
+            if suspicious:
+                await self._keys.learn()  # what could not be believed may be signed with a new replica's key
             before = self._held.object
             await self.ask(self._wanted if self._wanted_at <= now else None)
             if suspicious:

@@ -17,10 +17,6 @@ SIGNATURE_BYTES = 64
 MAX_KEYS = 32
 
 
-class SignatureUnavailable(Exception):
-    """`cryptography` is not installed. Install `central-hub-client[signed]`."""
-
-
 def parse_public_keys(text: str) -> tuple[bytes, ...]:
     """The keys of CENTRAL_HUB_TRUSTED_KEYS: base64, separated by commas. Raises ValueError."""
     return tuple(_public_key(part.strip()) for part in text.split(",") if part.strip())
@@ -38,16 +34,13 @@ def is_signed(payload: bytes, headers: Mapping[str, str] | None, keys: Iterable[
     """Whether `payload` bears a valid signature of one of `keys`.
 
     Every key is tried, whatever `Hub-Key-Id` says: pinned keys come without an id, and an id proves nothing.
-    Raises SignatureUnavailable.
     """
     signature = _decoded((headers or {}).get(HUB_SIGNATURE, ""), SIGNATURE_BYTES)
     if signature is None:
         return False
-    try:
-        from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    except ImportError as error:
-        raise SignatureUnavailable("signed messages need `pip install central-hub-client[signed]`") from error
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     for key in keys:
         try:
             Ed25519PublicKey.from_public_bytes(key).verify(signature, payload)

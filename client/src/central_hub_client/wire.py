@@ -139,6 +139,11 @@ class ConfigObject:
     def position(self) -> Position:
         return Position(self.epoch, self.revision)
 
+    @property
+    def etag(self) -> str:
+        """The strong validator that the hub sends with this object, however the object arrived."""
+        return f'"{self.position}.{self.hash.removeprefix("sha256:")[:16]}"'
+
     def to_json(self) -> dict[str, Any]:
         """The object as a JSON-ready dict, keys in the order of the contract."""
         result: dict[str, Any] = {"service": self.service, "environment": self.environment}

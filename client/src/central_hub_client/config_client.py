@@ -1,0 +1,246 @@
+"""ConfigClient: always has a configuration, and says how fresh it is."""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from typing import Any, Final, Self
+
+from central_hub_client import client_settings, layers, seed
+from central_hub_client.change import Callback, Listener
+from central_hub_client.held_config import HeldConfig, Status
+from central_hub_client.hub_api import HubApi
+from central_hub_client.key_ring import KeyRing
+from central_hub_client.last_known_good import LastKnownGood
+from central_hub_client.refresh import Refresher
+from central_hub_client.updates import Bus, follow_events
+from central_hub_client.wire import is_service_name
+
+logger = logging.getLogger("central_hub_client")
+
+START_SECONDS: Final = 2.0
+DISK_SECONDS: Final = 1.0
+RESTART_SECONDS: Final = 5.0
+
+
+class ConfigClient:
+    """The configuration of one service, kept current in the background of the caller's event loop.
+
+    Constructing it does no I/O; `init_async` starts it and never raises for a hub that cannot be reached: the service
+    then runs on what it last knew, on a seed, or on `safe_defaults`, and `status` says so. What is not given as an
+    argument comes from the environment (`CENTRAL_HUB_URL`, `…_TOKEN`, `…_NATS_URL`, `…_ENVIRONMENT`, `…_CACHE_DIR`,
+    `…_TRUSTED_KEYS`, `…_SEED_FILE`); a wrong setting is left out and logged. Only a service name that can never be
+    right raises ValueError.
+
+    Use it from one event loop; it is not safe to share between threads.
+    """
+
+    def __init__(
+        self,
+        service_name: str,
+        central_hub_url: str | None = None,
+        *,
+        safe_defaults: Mapping[str, Any] | None = None,
+        cache_ttl_seconds: float = 300,
+        enable_nats_updates: bool = False,
+        nats_url: str | None = None,
+        token: str | None = None,
+        environment: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        instance_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        if not is_service_name(service_name):
+            raise ValueError(f"{service_name[:100]!r} cannot name a service: use a-z, 0-9 and -, and no reserved word")
+        self.service_name = service_name
+        self.labels = dict(labels or {})
+        settings = client_settings.resolve(
+            hub_url=central_hub_url,
+            token=token,
+            environment=environment,
+            nats_url=nats_url,
+            enable_nats=enable_nats_updates,
+            cache_dir=cache_dir,
+            instance_id=instance_id,
+        )
+        self._settings = settings
+        self._poll_seconds = max(1.0, cache_ttl_seconds)
+        self._listeners: dict[Listener, asyncio.Task[None] | None] = {}
+        self._unsaved = asyncio.Event()
+        self._held = HeldConfig(
+            service_name,
+            settings.environment,
+            safe_defaults or {},
+            fresh_seconds=self._poll_seconds,
+            on_change=self._spread,
+        )
+        self._files = LastKnownGood(settings.cache_dir, service_name, settings.environment, settings.instance_id)
+        self._api = HubApi(settings)
+        self._keys = KeyRing(settings, self._api, self._files)
+        self._refresher = Refresher(self._held, self._api, self._keys, poll_seconds=self._poll_seconds)
+        servers = settings.nats_servers
+        self._bus = Bus(servers, self._held, self._refresher, self._keys) if servers else None
+        self._starting = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return f"ConfigClient({self.service_name!r}, {self._settings.hub_url!r}, environment={self.environment!r})"
+
+    async def __aenter__(self) -> Self:
+        await self.init_async()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.shutdown()
+
+    @property
+    def environment(self) -> str:
+        return self._settings.environment
+
+    @property
+    def instance_id(self) -> str:
+        """As given, else the host's name: stable across restarts, and numbered where a host runs several."""
+        if self._settings.instance_id is not None:
+            return self._settings.instance_id
+        host = socket.gethostname() or "unnamed"
+        slot = self._files.slot
+        return f"{host}-{os.getpid()}" if slot == 0 else host if slot == 1 else f"{host}-{slot}"
+
+    @property
+    def status(self) -> Status:
+        """Where the configuration in use came from, and how fresh it is."""
+        return self._held.status(time.time())
+
+    async def init_async(self, deadline_seconds: float = START_SECONDS) -> None:
+        """Start: what was last known first, then the hub, then updates in the background.
+
+        Returns as soon as the hub has answered or refused, and after `deadline_seconds` whatever happens; a slow answer
+        is still taken when it comes. Calling it again does nothing.
+        """
+        async with self._starting:
+            if self._tasks:
+                return
+            for problem in self._settings.problems:
+                logger.error("a setting is left out: service=%s: %s", self.service_name, problem)
+            self._tasks = [self._background(self._update), self._background(self._keep_saving)]
+            for listener in self._listeners:
+                self._listeners[listener] = self._background(listener.run)
+            try:
+                async with asyncio.timeout(deadline_seconds):
+                    await self._refresher.attempted.wait()
+                    if self._bus is not None and not self._refresher.reachable.is_set():
+                        await self._bus.looked.wait()
+            except TimeoutError:
+                logger.warning("the hub has not answered within %g s: service=%s", deadline_seconds, self.service_name)
+            await self._plant_seed()
+
+    async def shutdown(self) -> None:
+        """Stop updating. What was last known stays readable, here and on disk."""
+        tasks = [*self._tasks, *filter(None, self._listeners.values())]
+        self._tasks = []
+        ours = [task for task in tasks if task is not asyncio.current_task()]  # a listener may shut its client down
+        for task in ours:
+            task.cancel()
+        await asyncio.gather(*ours, return_exceptions=True)
+        await self._save()
+        await self._api.close()
+        await asyncio.to_thread(self._files.close)
+
+    async def get_config(self, force_refresh: bool = False) -> dict[str, Any]:
+        """The hub's configuration over the safe defaults, as a dict of the caller's own.
+
+        `force_refresh` asks the hub first, for ten seconds at most; where that fails the dict is what is held, and
+        `status` says why.
+        """
+        if not self._tasks:
+            await self.init_async()
+        elif force_refresh:
+            await self._refresher.ask()
+        return layers.merge([self._held.merged])
+
+    def get_value(self, path: str, default: Any = None) -> Any:
+        """The value at a dotted path such as `operational.batch_size`, or `default` if there is none (null is one)."""
+        value: Any = self._held.merged
+        for key in path.split("."):
+            if not isinstance(value, Mapping) or key not in value:
+                return default
+            value = value[key]
+        return layers.merge([{"value": value}])["value"]
+
+    def on_config_update(self, callback: Callback) -> Callable[[], None]:
+        """Call `callback` with every later change; returns what ends that.
+
+        A callback may be a plain or an async function, runs on the event loop, one call at a time, and what it
+        raises is logged.
+        """
+        listener = Listener(callback, self._held.merged)
+        self._listeners[listener] = self._background(listener.run) if self._tasks else None
+
+        def stop_listening() -> None:
+            task = self._listeners.pop(listener, None)
+            if task is not None:
+                task.cancel()
+
+        return stop_listening
+
+    def _background(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        async def keep_running() -> None:
+            while True:
+                try:
+                    await loop()
+                except Exception:  # a bug here must cost updates for a moment, not for ever
+                    logger.exception(
+                        "the client's background work failed and starts again: service=%s", self.service_name
+                    )
+                await asyncio.sleep(RESTART_SECONDS)
+
+        return asyncio.get_running_loop().create_task(keep_running(), name=f"central-hub {self.service_name}")
+
+    async def _update(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            restoring = group.create_task(self._restore())
+            await asyncio.wait({restoring}, timeout=DISK_SECONDS)  # a disk that hangs must not keep us from asking
+            await asyncio.to_thread(self._api.open, self.instance_id)
+            group.create_task(self._refresher.run())
+            group.create_task(follow_events(self._held, self._api, self._refresher, self._bus))
+            if self._bus is not None:
+                await self._keys.recall()
+                group.create_task(self._bus.run())
+
+    async def _restore(self) -> None:
+        remembered = await asyncio.to_thread(self._files.open_and_load)
+        if remembered is not None:
+            self._held.restore(remembered)
+
+    async def _plant_seed(self) -> None:
+        path = self._settings.seed_file
+        if path is None or self._held.object is not None:
+            return
+        try:
+            found = await asyncio.to_thread(seed.read, path, self.service_name, self.environment)
+        except (OSError, ValueError) as error:
+            logger.warning("the seed is not used: service=%s: %s", self.service_name, error)
+            return
+        if found is not None:
+            self._held.plant(found)
+
+    async def _keep_saving(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._unsaved.wait()
+            await self._save()
+
+    async def _save(self) -> None:
+        self._unsaved.clear()
+        remembered = self._held.to_remember()
+        if remembered is not None:
+            await asyncio.to_thread(self._files.save, remembered)
+
+    def _spread(self, merged: dict[str, Any]) -> None:
+        self._unsaved.set()
+        for listener in self._listeners:
+            listener.tell(merged)

@@ -1,0 +1,257 @@
+"""The requests that a client makes: its configuration, the event stream, the signing keys.
+
+Whatever answers is held to what a hub would answer: no redirect is followed, no encoding accepted, nothing read beyond
+a limit or a deadline, nothing parsed but strict JSON. Errors are those of `errors.py` and nothing else.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import httpx2
+
+from central_hub_client import strict_json
+from central_hub_client.client_settings import ClientSettings
+from central_hub_client.errors import CentralHubError, HubUnreachable, InvalidAnswer, InvalidSettings, error_from
+from central_hub_client.trust import read_key_list
+from central_hub_client.wire import (
+    API_PREFIX,
+    HUB_INSTANCE,
+    HUB_MIN_REVISION,
+    HUB_REVISION,
+    HUB_STALE,
+    Bookmark,
+    ConfigObject,
+    Position,
+)
+
+# An effective configuration has up to four layers, each a document within the hub's limits.
+MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
+MAX_ANSWER_NODES: Final = 4 * strict_json.MAX_NODES + 100
+MAX_PROBLEM_BYTES: Final = 256 * 1024
+CONNECT_SECONDS: Final = 3.0
+ANSWER_SECONDS: Final = 10.0
+# A hub sends a bookmark every two seconds; one may be lost on the way, two in a row mean that nobody is there.
+SILENCE_SECONDS: Final = 5.0
+MAX_RETRY_AFTER_SECONDS: Final = 300.0
+# Parsing costs about 30 ms per MB: above this it happens in a thread, so that the caller's event loop stays free.
+PARSE_IN_THREAD_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the hub said about a configuration; `received` is None where the ETag still holds.
+
+    `applied` is how far the answering replica has got.
+    """
+
+    received: ConfigObject | None
+    applied: Position | None
+    is_stale: bool
+
+
+class HubApi:
+    """One hub, spoken to as one service instance. Before `open` and after `close` it is as if nobody were there."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._http: httpx2.AsyncClient | None = None
+        self._closed_because = "; ".join(settings.problems)
+
+    def open(self, instance_id: str) -> None:
+        """Make ready to ask. Blocks while certificates are loaded (a tenth of a second): call it in a thread."""
+        url = self._settings.hub_url
+        if url is None or self._http is not None:
+            return
+        headers = {"Accept-Encoding": "identity", HUB_INSTANCE: instance_id}
+        if self._settings.token is not None:
+            headers["Authorization"] = f"Bearer {self._settings.token}"
+        try:
+            # Plain HTTP needs no certificates: a context that trusts nobody spares loading them.
+            tls = httpx2.create_ssl_context() if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self._http = httpx2.AsyncClient(
+                base_url=url + API_PREFIX,
+                headers=headers,
+                verify=tls,
+                timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+                follow_redirects=False,
+                # A proxy between us and loopback would make "this machine" somebody else.
+                trust_env=not self._settings.is_hub_local,
+            )
+        except (httpx2.InvalidURL, ValueError, ImportError, OSError) as error:  # of the URL, proxies or certificates
+            self._closed_because = f"the hub cannot be asked with these settings: {error}"
+
+    async def fetch_config(
+        self, service: str, environment: str, *, etag: str | None = None, minimum: Position | None = None
+    ) -> Answer:
+        """The effective configuration. A replica behind `minimum` waits for it, and refuses rather than be stale."""
+        headers = {"Accept": "application/json"}
+        if etag is not None:
+            headers["If-None-Match"] = etag
+        if minimum is not None:
+            headers[HUB_MIN_REVISION] = str(minimum)
+        async with self._request(f"/config/{service}", {"environment": environment}, headers) as response:
+            applied = _position(response.headers.get(HUB_REVISION))
+            is_stale = response.headers.get(HUB_STALE, "").lower() == "true"
+            if response.status_code == httpx2.codes.NOT_MODIFIED:
+                if etag is None:
+                    raise InvalidAnswer("the answer was 304 to a request without a condition")
+                return Answer(None, applied, is_stale)
+            received = await read_config_object(await _json_body(response))
+        return Answer(received, applied, is_stale)
+
+    async def fetch_keys(self) -> tuple[bytes, ...]:
+        """The public keys of all live replicas."""
+        async with self._request("/keys", {}, {"Accept": "application/json"}) as response:
+            body = await _json_body(response)
+        try:
+            return read_key_list(strict_json.parse(body))
+        except ValueError as error:
+            raise InvalidAnswer(f"the list of keys cannot be read: {error}") from error
+
+    async def watch(
+        self, service: str, environment: str, *, after: Position | None
+    ) -> AsyncGenerator[ConfigObject | Bookmark]:
+        """Events as they come: for one service each is a place to resume after. Ends with an error, never by itself.
+
+        Silence for `SILENCE_SECONDS` is an error too: bytes that are no event do not count as life.
+        """
+        query = {"service": service, "environment": environment}
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        if after is not None:
+            query["after"] = headers["Last-Event-ID"] = str(after)
+        async with self._request("/config/watch", query, headers, deadline_seconds=None) as response:
+            if response.status_code != httpx2.codes.OK:
+                raise InvalidAnswer(f"the answer was HTTP {response.status_code}, which is no event stream")
+            events = aiter(httpx2.EventSource(response, max_event_size=MAX_ANSWER_BYTES))
+            while True:
+                try:
+                    async with asyncio.timeout(SILENCE_SECONDS):
+                        event = await anext(events)
+                        while event.event not in ("config", "bookmark"):
+                            event = await anext(events)
+                except TimeoutError as error:
+                    raise HubUnreachable(f"the event stream was silent for {SILENCE_SECONDS:g} s") from error
+                except StopAsyncIteration as error:
+                    raise HubUnreachable("the hub ended the event stream") from error
+                body = event.data.encode()
+                yield _bookmark(body) if event.event == "bookmark" else await read_config_object(body)
+
+    async def close(self) -> None:
+        if self._http is not None:
+            http, self._http, self._closed_because = self._http, None, "the client was shut down"
+            await http.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _request(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        *,
+        deadline_seconds: float | None = ANSWER_SECONDS,
+    ) -> AsyncIterator[httpx2.Response]:
+        if self._http is None:
+            raise InvalidSettings(self._closed_because)
+        try:
+            async with (
+                asyncio.timeout(deadline_seconds),
+                self._http.stream("GET", path, params=dict(query), headers=dict(headers)) as response,
+            ):
+                if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+                    raise InvalidAnswer("the answer is compressed, which was not asked for")
+                if response.is_redirect:
+                    raise InvalidAnswer(
+                        f"the answer was a redirect (HTTP {response.status_code}), which is not followed"
+                    )
+                if response.status_code >= 400:
+                    raise await _problem(response)
+                yield response
+        except TimeoutError as error:
+            raise HubUnreachable("the hub did not answer in time") from error
+        except httpx2.TimeoutException as error:
+            raise HubUnreachable(f"the hub did not answer in time ({type(error).__name__})") from error
+        except httpx2.SSEError as error:
+            raise InvalidAnswer(str(error)) from error
+        except httpx2.ProtocolError as error:
+            raise HubUnreachable(f"the connection broke: {error}") from error
+        except httpx2.TransportError as error:
+            raise HubUnreachable(str(error) or type(error).__name__) from error
+
+
+async def _json_body(response: httpx2.Response) -> bytes:
+    if response.status_code != httpx2.codes.OK:
+        raise InvalidAnswer(f"the answer was HTTP {response.status_code}, which is not what was asked for")
+    content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise InvalidAnswer("the answer is not JSON by its content type; is this the hub, or a proxy's page?")
+    return await _limited_body(response, MAX_ANSWER_BYTES)
+
+
+async def _limited_body(response: httpx2.Response, limit: int) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > limit:
+            raise InvalidAnswer(f"the answer is larger than {limit // 1024} KiB")
+    return bytes(body)
+
+
+async def read_config_object(body: bytes) -> ConfigObject:
+    """The object that the bytes spell. Raises InvalidAnswer."""
+    try:
+        if len(body) > PARSE_IN_THREAD_BYTES:
+            return await asyncio.to_thread(_read_config_object, body)
+        return _read_config_object(body)
+    except ValueError as error:
+        raise InvalidAnswer(f"the configuration cannot be read: {error}") from error
+
+
+def _read_config_object(body: bytes) -> ConfigObject:
+    return ConfigObject.from_json(strict_json.parse(body, max_nodes=MAX_ANSWER_NODES))
+
+
+def _bookmark(body: bytes) -> Bookmark:
+    try:
+        return Bookmark.from_json(strict_json.parse(body))
+    except ValueError as error:
+        raise InvalidAnswer(f"a bookmark cannot be read: {error}") from error
+
+
+async def _problem(response: httpx2.Response) -> CentralHubError:
+    problem: Any = None
+    # The status alone already says what went wrong; a body that cannot be read adds nothing.
+    with contextlib.suppress(InvalidAnswer, ValueError, httpx2.TransportError):
+        problem = strict_json.parse(await _limited_body(response, MAX_PROBLEM_BYTES))
+    return error_from(
+        response.status_code, problem, retry_after_seconds=retry_after(response.headers, now=datetime.now(UTC))
+    )
+
+
+def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
+    """The seconds that `Retry-After` asks for (RFC 9110, section 10.2.3: a number or a date), at most five minutes."""
+    text = headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    if text.isascii() and text.isdigit():
+        seconds = float(text[:9])
+    else:
+        try:
+            seconds = (parsedate_to_datetime(text) - now).total_seconds()
+        except (ValueError, TypeError):  # TypeError: a date without a zone
+            return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def _position(text: str | None) -> Position | None:
+    if not text or "." not in text:
+        return None
+    try:
+        return Position.parse(text, current_epoch=0)
+    except ValueError:
+        return None

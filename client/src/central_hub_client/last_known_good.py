@@ -1,0 +1,267 @@
+"""The last configurations that were good, as files: what a service starts from when nobody answers. They never expire.
+
+A generation is one file, `<64 hex digits of SHA-256>\\n<JSON>`, written beside, flushed and renamed into place, so that
+a crash at any byte leaves the older ones whole; the checksum finds every other damage. A directory belongs to one
+process, held by a lock that the kernel drops with the process.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, TypeVar
+
+from central_hub_client import strict_json
+from central_hub_client.wire import ConfigObject
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock: there nothing is written, rather than written by two
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger("central_hub_client")
+
+GENERATIONS: Final = 3
+MAX_FILE_BYTES: Final = 8 * 1024 * 1024
+MAX_FILE_NODES: Final = 4 * strict_json.MAX_NODES + 200
+MAX_PROCESSES: Final = 64
+SIBLINGS: Final = 3
+
+_DIGEST_CHARACTERS: Final = 64
+_PREFIX: Final = "generation-"
+_SUFFIX: Final = ".json"
+_KEYS_FILE: Final = "keys.json"
+_NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A configuration from disk. `confirmed_at` is when it was last known to be current (seconds since the epoch)."""
+
+    object: ConfigObject
+    confirmed_at: float
+
+
+class LastKnownGood:
+    """The generations of one (service, environment) for one process. Every method blocks: call them in a thread.
+
+    A directory that cannot be written (read-only, full, foreign) makes this remember nothing new; it never raises.
+    """
+
+    def __init__(self, cache_dir: Path | None, service: str, environment: str, instance_id: str | None) -> None:
+        self._parent = None if cache_dir is None else cache_dir / service / environment
+        self._name = file_name(instance_id or "instance")
+        self._lock: IO[bytes] | None = None
+        self._newest = 0
+        self._written: ConfigObject | None = None
+        self.slot = 0
+        """Which of this machine's processes for the service this is, from 1; 0 where nothing could be locked."""
+
+    @property
+    def directory(self) -> Path | None:
+        """The directory held by this process, None where it holds none."""
+        return None if self._parent is None or self._lock is None else self._parent / self._directory_name(self.slot)
+
+    def open(self) -> None:
+        """Take the first directory that no living process holds."""
+        if self._parent is None or fcntl is None:
+            return
+        try:
+            for slot in range(1, MAX_PROCESSES + 1):
+                directory = self._parent / self._directory_name(slot)
+                if _is_private(directory) and (lock := _lock(directory / "lock")) is not None:
+                    self._lock, self.slot = lock, slot
+                    self._newest = max(map(_number, _generations(directory)), default=0)
+                    for leftover in directory.glob("*.tmp"):
+                        leftover.unlink()
+                    return
+            logger.warning("last-known-good not kept: %s has %d living processes", self._parent, MAX_PROCESSES)
+        except OSError as error:
+            logger.warning("last-known-good not kept: %s", error)
+
+    def close(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def load(self) -> Remembered | None:
+        """The newest generation that is whole. A sibling's counts where it is ahead: all are sent the same."""
+        if self._parent is None:
+            return None
+        own_directory = self._parent / self._directory_name(max(self.slot, 1))
+        number, own = self._newest_whole(own_directory)
+        if own is not None and number == self._newest:
+            self._written = own.object
+        others = [path for path in _directories_by_age(self._parent)[:SIBLINGS] if path != own_directory]
+        siblings = [found for _, found in map(self._newest_whole, others) if found is not None]
+        if own is None:
+            return max(siblings, key=lambda found: found.confirmed_at, default=None)
+        same_hub = [found for found in siblings if found.object.hub_id == own.object.hub_id]
+        return max([own, *same_hub], key=lambda found: found.object.position)
+
+    def open_and_load(self) -> Remembered | None:
+        """`open`, then `load`: one trip to the disk."""
+        self.open()
+        return self.load()
+
+    def save(self, remembered: Remembered) -> None:
+        """Keep this as the newest generation, and the two before it; only note its age where it is there already."""
+        directory = self.directory
+        if directory is None:
+            return
+        times = (remembered.confirmed_at, remembered.confirmed_at)
+        try:
+            if remembered.object == self._written:
+                os.utime(_generation(directory, self._newest), times)
+                return
+            path = _generation(directory, self._newest + 1)
+            _write(path, remembered.object.to_json())
+            self._newest, self._written = self._newest + 1, remembered.object
+            os.utime(path, times)
+            for outdated in _generations(directory)[GENERATIONS:]:
+                outdated.unlink()
+        except OSError as error:
+            logger.warning("last-known-good not written, the older stay: %s", error)
+
+    def save_keys(self, hub_url: str, keys: tuple[bytes, ...]) -> None:
+        """Keep the signing keys learnt from this hub."""
+        if self.directory is None:
+            return
+        try:
+            _write(self.directory / _KEYS_FILE, {"hub_url": hub_url, "keys": [key.hex() for key in keys]})
+        except OSError as error:
+            logger.warning("signing keys not remembered: %s", error)
+
+    def load_keys(self, hub_url: str) -> tuple[bytes, ...]:
+        """The keys remembered from this hub. A directory without a lock is only read, which is safe."""
+        if self._parent is None:
+            return ()
+
+        def keys(content: Any, _: float) -> tuple[bytes, ...]:
+            return tuple(bytes.fromhex(key) for key in content["keys"]) if content["hub_url"] == hub_url else ()
+
+        return _read(self._parent / self._directory_name(max(self.slot, 1)) / _KEYS_FILE, keys) or ()
+
+    def _directory_name(self, slot: int) -> str:
+        return self._name if slot == 1 else f"{self._name}~{slot}"
+
+    def _newest_whole(self, directory: Path) -> tuple[int, Remembered | None]:
+        for path in _generations(directory):
+            if (remembered := _read(path, self._remembered)) is not None:
+                return _number(path), remembered
+        return 0, None
+
+    def _remembered(self, content: Any, written_at: float) -> Remembered:
+        received = ConfigObject.from_json(content)
+        if not received.hash_is_right() or self._parent is None:
+            raise ValueError("the hash is not that of the content")
+        if (received.service, received.environment) != (self._parent.parent.name, self._parent.name):
+            raise ValueError("it is of another service or environment")
+        return Remembered(received, written_at)
+
+
+def file_name(instance_id: str) -> str:
+    """A directory name for an instance: its id where that is harmless, else a digest of it."""
+    harmless = instance_id.replace("-", "").replace("_", "").replace(".", "")
+    if harmless.isascii() and harmless.isalnum() and len(instance_id) <= 100 and not instance_id.startswith("."):
+        return instance_id
+    return "id-" + hashlib.sha256(instance_id.encode(errors="replace")).hexdigest()[:32]
+
+
+def _is_private(directory: Path) -> bool:
+    """Make `directory` if need be; False where it belongs to another user."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+    found = directory.lstat()
+    return stat.S_ISDIR(found.st_mode) and _is_ours(found)
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    # Whoever owns the file decides what this service runs.
+    return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+
+
+def _lock(path: Path) -> IO[bytes] | None:
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o600), "r+b")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _directories_by_age(parent: Path) -> list[Path]:
+    """Last written to first."""
+    try:
+        found = [
+            (entry.stat(follow_symlinks=False).st_mtime, Path(entry)) for entry in os.scandir(parent) if entry.is_dir()
+        ]
+    except OSError:  # nothing was ever kept here
+        return []
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def _generations(directory: Path) -> list[Path]:
+    """Newest first."""
+    return sorted((path for path in directory.glob(f"{_PREFIX}*{_SUFFIX}") if _number(path)), key=_number)[::-1]
+
+
+def _generation(directory: Path, number: int) -> Path:
+    return directory / f"{_PREFIX}{number:012}{_SUFFIX}"
+
+
+def _number(path: Path) -> int:
+    digits = path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX)
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 18 else 0
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    payload = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    beside = path.with_suffix(".tmp")
+    try:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_FOLLOW, 0o600), "wb") as file:
+            file.write(hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()
+        raise
+    # Without this the rename itself may be lost with the power.
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _read(path: Path, interpret: Callable[[Any, float], T]) -> T | None:
+    """What `path` holds, or None if it is missing, damaged, foreign, or not what `interpret` can use."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | _NO_FOLLOW), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not _is_ours(found) or found.st_size > MAX_FILE_BYTES:
+                raise ValueError("it belongs to somebody else, or is too large")
+            content = file.read()
+        payload = content[_DIGEST_CHARACTERS + 1 :]
+        if content[: _DIGEST_CHARACTERS + 1] != hashlib.sha256(payload).hexdigest().encode() + b"\n":
+            raise ValueError("its checksum is wrong")
+        return interpret(strict_json.parse(payload, max_nodes=MAX_FILE_NODES), found.st_mtime)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logger.warning("%s is not used: %s", path, error)
+        return None

@@ -1,0 +1,60 @@
+"""Ends servers that a killed hub, or a killed PostgreSQL, has left behind."""
+
+import asyncio
+import time
+from collections.abc import Collection
+from pathlib import Path
+from signal import Signals
+from typing import Final
+
+import structlog
+
+from central_hub.embedded.process import Program
+
+_LOOK_EVERY_SECONDS: Final = 0.02
+_LAST_WAIT_SECONDS: Final = 5.0
+
+log = structlog.get_logger()
+
+
+async def end_leftovers(program: Program) -> None:
+    """End every process of the program that still runs, and return when they have ended."""
+    await asyncio.to_thread(end_processes, {Path(program.argv[0]).name}, program.directory, program.stop_signals)
+
+
+def end_processes(names: Collection[str], directory: Path, stop_signals: tuple[tuple[Signals, float], ...]) -> None:
+    """End the processes with one of these names that run in a directory. Blocks.
+
+    The working directory tells a server of ours from any other without relying on a pid, which may have been given to
+    somebody else since. A server that has children is asked to end them itself.
+    """
+    import psutil  # of the extra `embedded`, without which the hub must still be importable
+
+    def is_alive(process: psutil.Process) -> bool:
+        try:
+            # A zombie has ended; whoever started it just has not asked yet.
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def is_ours(process: psutil.Process) -> bool:
+        try:
+            return process.name() in names and is_alive(process) and process.cwd() == str(directory)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
+
+    for signal, patience_seconds in (*stop_signals, (Signals.SIGKILL, _LAST_WAIT_SECONDS)):
+        processes = [process for process in psutil.process_iter() if is_ours(process)]
+        if not processes:
+            return
+        pids = {process.pid for process in processes}
+        for process in processes:
+            try:
+                if process.ppid() not in pids:
+                    log.warning("ending_leftover", server=process.name(), pid=process.pid, signal=signal.name)
+                    process.send_signal(signal)
+            except psutil.NoSuchProcess:
+                continue
+        deadline = time.monotonic() + patience_seconds
+        while any(is_alive(process) for process in processes) and time.monotonic() < deadline:
+            time.sleep(_LOOK_EVERY_SECONDS)

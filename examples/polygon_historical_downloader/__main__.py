@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+from typing import Any
 
 from central_hub_client import ConfigChange, ConfigClient
 
@@ -21,7 +22,12 @@ SERVICE = "polygon-historical-downloader"
 async def serve(connection: Connection) -> None:
     """Run until SIGTERM or SIGINT; the pages in hand are finished and stored."""
     client = ConfigClient(SERVICE, safe_defaults=Settings().model_dump(mode="json"))
-    live = LiveSettings(Settings(), source=lambda: client.status.source)
+
+    def freshness() -> dict[str, Any]:
+        status = client.status
+        return {"source": status.source, "stale": status.stale}
+
+    live = LiveSettings(Settings(), freshness=freshness)
     events.configure(live.current.settings.logging)
     live.on_change(lambda _, new: events.configure(new.logging))
 
@@ -33,8 +39,8 @@ async def serve(connection: Connection) -> None:
     bars = BarStore(connection.database)
     try:
         await client.init_async()
-        live.adopt(await client.get_config(), client.status.revision)
         client.on_config_update(follow)
+        live.adopt(await client.get_config(), client.status.revision)
         downloader = Downloader(live, traffic, api, bars)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, downloader.stop)

@@ -53,17 +53,25 @@ class _Stored:
 class Downloader:
     """Start with `run`; `stop` lets the pages in hand finish and begins no other."""
 
-    def __init__(self, live: LiveSettings, traffic: Traffic, api: PolygonApi, bars: BarStore) -> None:
+    def __init__(
+        self,
+        live: LiveSettings,
+        traffic: Traffic,
+        api: PolygonApi,
+        bars: BarStore,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._live = live
         self._traffic = traffic
         self._api = api
         self._bars = bars
+        self._now = now
         self._wake = asyncio.Event()
         self._requested: dict[Series, None] = {}
         self._running: set[Series] = set()
         self._thorough: set[Series] = set()
-        self._sweep_began = _now()
-        self._schedule_base = _now()
+        self._sweep_began = self._now()
+        self._schedule_base = self._now()
         live.on_change(self._note_change)
 
     async def run(self) -> None:
@@ -83,11 +91,11 @@ class Downloader:
 
     async def _wait_for_work(self) -> None:
         due = min(filter(None, (self._interval_due(), self._schedule_due())))
-        seconds = min((due - _now()).total_seconds(), _LONGEST_WAIT_SECONDS)
+        seconds = min((due - self._now()).total_seconds(), _LONGEST_WAIT_SECONDS)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), max(0.0, seconds))
         self._wake.clear()
-        now = _now()
+        now = self._now()
         schedule_due = self._schedule_due()
         if schedule_due is not None and now >= schedule_due:
             self._schedule_base = now
@@ -108,12 +116,12 @@ class Downloader:
         self._requested = dict.fromkeys(wanted)
         if thorough:
             self._thorough.update(wanted)
-        self._sweep_began = _now()
+        self._sweep_began = self._now()
         events.info("sweep_started", reason=reason, series=len(wanted), thorough=thorough, **working.stamp)
 
     def _note_change(self, old: Settings, new: Settings) -> None:
         if old.gap_detection != new.gap_detection:
-            self._schedule_base = _now()  # or a run that the new schedule has already missed would start at once
+            self._schedule_base = self._now()  # or a run that the new schedule has already missed would start at once
         if _work(old) != _work(new):
             self._request_sweep("config_changed")
         self._wake.set()
@@ -146,7 +154,7 @@ class Downloader:
         """Fetch what of the wanted period has not been fetched before; the number of bars it brought."""
         tracked = self._live.current.settings.features.enable_period_tracker
         done = await self._bars.fetched(series) if tracked else []
-        return await self._fetch(series, lambda settings: wanted_period(series.timeframe, settings, _now()), done)
+        return await self._fetch(series, lambda settings: wanted_period(series.timeframe, settings, self._now()), done)
 
     async def _mend(self, series: Series) -> None:
         """Look for gaps in what is stored, and fill those that may be filled."""
@@ -155,7 +163,7 @@ class Downloader:
             return
         thorough = series in self._thorough
         self._thorough.discard(series)
-        period = wanted_period(series.timeframe, settings, _now())
+        period = wanted_period(series.timeframe, settings, self._now())
         present = await self._bars.starts(series, period)
         threshold = settings.gap_detection.threshold(series.timeframe)
         found = await asyncio.to_thread(_gaps, series, period, present, threshold)
@@ -293,7 +301,3 @@ def _described(gap: Gap) -> dict[str, object]:
 
 def _iso(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -9,6 +9,7 @@ from typing import Any
 from .settings import LogFormat, Logging
 
 _LOGGER = logging.getLogger("polygon_historical_downloader")
+_HANDLER = logging.StreamHandler(sys.stdout)
 
 
 def info(event: str, **values: Any) -> None:
@@ -28,12 +29,9 @@ def warning(event: str, **values: Any) -> None:
 
 def configure(logging_settings: Logging) -> None:
     """Write the log as `logging_settings` say; may be called again whenever they change."""
-    formatter = _JsonFormatter() if logging_settings.format is LogFormat.JSON else _TextFormatter()
+    _HANDLER.setFormatter(_JsonFormatter() if logging_settings.format is LogFormat.JSON else _TextFormatter())
     root = logging.getLogger()
-    if not root.handlers:
-        root.addHandler(logging.StreamHandler(sys.stdout))
-    for handler in root.handlers:
-        handler.setFormatter(formatter)
+    root.addHandler(_HANDLER)  # does nothing the second time
     root.setLevel(logging_settings.level.value)
     # These write a line per request, which the events say better.
     for library in ("httpx2", "httpcore2"):

@@ -16,33 +16,38 @@ class Working:
 
     settings: Settings
     revision: int | None
-    source: str
+    freshness: Mapping[str, Any]
 
     @property
     def stamp(self) -> dict[str, Any]:
         """What every progress line says of its settings."""
-        return {"revision": self.revision, "source": self.source}
+        return {"revision": self.revision, **self.freshness}
 
 
 class LiveSettings:
-    """Swapped whole, between two units of work. `source` says, whenever asked, where the settings come from."""
+    """Swapped whole, between two units of work. `freshness` says, whenever asked, where they come from and how old."""
 
-    def __init__(self, settings: Settings, *, source: Callable[[], str] = lambda: "defaults") -> None:
+    def __init__(
+        self, settings: Settings, *, freshness: Callable[[], Mapping[str, Any]] = lambda: {"source": "defaults"}
+    ) -> None:
         self._settings = settings
         self._revision: int | None = None
-        self._source = source
+        self._freshness = freshness
         self._listeners: list[Callable[[Settings, Settings], None]] = []
 
     @property
     def current(self) -> Working:
-        return Working(self._settings, self._revision, self._source())
+        return Working(self._settings, self._revision, self._freshness())
 
     def on_change(self, listener: Callable[[Settings, Settings], None]) -> None:
         """Call `listener(old, new)` after every change."""
         self._listeners.append(listener)
 
     def adopt(self, config: Mapping[str, Any], revision: int | None, paths: tuple[str, ...] = ()) -> None:
-        """Work with `config` from the next unit on; what cannot be understood is refused whole, and said."""
+        """Work with `config` from the next unit on; what cannot be understood is refused whole, and said.
+
+        `paths` names what changed; empty for the configuration that the service starts with.
+        """
         try:
             new = Settings.model_validate(config)
         except ValidationError as error:
@@ -54,6 +59,6 @@ class LiveSettings:
             events.warning("config_refused", refused_revision=revision, reasons=reasons, **self.current.stamp)
             return
         old, self._settings, self._revision = self._settings, new, revision
-        events.info("config_changed", paths=paths, **self.current.stamp)
+        events.info("config_changed" if paths else "config_loaded", paths=paths, **self.current.stamp)
         for listener in self._listeners:
             listener(old, new)

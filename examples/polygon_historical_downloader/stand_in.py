@@ -37,6 +37,7 @@ class Faults:
     error_percent: int = 0
     throttle_percent: int = 0
     late_percent: int = 0
+    flawed_percent: int = 0
     requests_per_second: float = math.inf
     latency_seconds: float = 0.0
 
@@ -95,6 +96,7 @@ class StandIn:
         )
 
     async def _market_status(self, request: Request) -> Response:
+        await asyncio.sleep(self._faults.latency_seconds)
         return self._turn_away(request) or JSONResponse({"market": "open"})
 
     async def _tell(self, _request: Request) -> Response:
@@ -123,7 +125,7 @@ class StandIn:
         return _throttled() if recent > self._faults.requests_per_second else None
 
     def _fail(self, request: Request) -> Response | None:
-        """Fail a question once where the seed says so."""
+        """Fail a question once where the seed says so; a flawed answer holds a bar that cannot be."""
         question = str(request.url.replace(netloc=""))
         if question in self._failed:
             return None
@@ -132,6 +134,9 @@ class StandIn:
             return JSONResponse({"status": "ERROR", "error": "internal error"}, status_code=500)
         if self._chance("throttle", question) < self._faults.throttle_percent:
             return _throttled()
+        if self._chance("flawed", question) < self._faults.flawed_percent:
+            bar = {"t": request.path_params["start"], "o": 1.0, "h": 0.9, "l": 1.1, "c": 1.0, "v": 1}
+            return JSONResponse({"status": "OK", "resultsCount": 1, "results": [bar]})
         return None
 
     def _page(self, request: Request) -> Response:
@@ -220,6 +225,7 @@ def main() -> None:
     parser.add_argument("--error-percent", type=int, default=0, help="questions answered 500 the first time")
     parser.add_argument("--throttle-percent", type=int, default=0, help="questions answered 429 the first time")
     parser.add_argument("--late-percent", type=int, default=0, help="days whose bars are incomplete the first time")
+    parser.add_argument("--flawed-percent", type=int, default=0, help="questions answered with nonsense the first time")
     parser.add_argument("--requests-per-second", type=float, default=math.inf, help="more are answered 429")
     parser.add_argument("--latency-seconds", type=float, default=0.0)
     arguments = parser.parse_args()
@@ -227,6 +233,7 @@ def main() -> None:
         arguments.error_percent,
         arguments.throttle_percent,
         arguments.late_percent,
+        arguments.flawed_percent,
         arguments.requests_per_second,
         arguments.latency_seconds,
     )

@@ -4,22 +4,17 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from .settings import LogFormat, Logging
 
-_LOGGER = logging.getLogger("polygon_historical_downloader")
-_HANDLER = logging.StreamHandler(sys.stdout)
+_LOGGER: Final = logging.getLogger("polygon_historical_downloader")
+HANDLER: Final = logging.StreamHandler(sys.stdout)
 
 
 def info(event: str, **values: Any) -> None:
     """What happened, with its values; never the API key."""
     _LOGGER.info(event, extra={"values": values})
-
-
-def debug(event: str, **values: Any) -> None:
-    """The same, for those who follow every step."""
-    _LOGGER.debug(event, extra={"values": values})
 
 
 def warning(event: str, **values: Any) -> None:
@@ -29,9 +24,9 @@ def warning(event: str, **values: Any) -> None:
 
 def configure(logging_settings: Logging) -> None:
     """Write the log as `logging_settings` say; may be called again whenever they change."""
-    _HANDLER.setFormatter(_JsonFormatter() if logging_settings.format is LogFormat.JSON else _TextFormatter())
+    HANDLER.setFormatter(_JsonFormatter() if logging_settings.format is LogFormat.JSON else _TextFormatter())
     root = logging.getLogger()
-    root.addHandler(_HANDLER)  # does nothing the second time
+    root.addHandler(HANDLER)  # does nothing the second time
     root.setLevel(logging_settings.level.value)
     # These write a line per request, which the events say better.
     for library in ("httpx2", "httpcore2"):

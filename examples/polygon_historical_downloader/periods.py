@@ -13,9 +13,11 @@ class Period:
 
 
 def merge(periods: Iterable[Period]) -> list[Period]:
-    """The same time in the fewest periods, in order: those that overlap or touch become one."""
+    """The same time in the fewest periods, in order: those that overlap or touch become one, empty ones none."""
     merged: list[Period] = []
     for period in sorted(periods):
+        if period.start == period.end:
+            continue
         if merged and period.start <= merged[-1].end:
             merged[-1] = Period(merged[-1].start, max(merged[-1].end, period.end))
         else:

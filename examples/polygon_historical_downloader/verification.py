@@ -1,5 +1,6 @@
 """Hold a page against what any page must be before it is stored. Pure."""
 
+import math
 from collections.abc import Sequence
 
 from .periods import Period
@@ -17,7 +18,8 @@ def objection(bars: Sequence[Bar], timeframe: Timeframe, period: Period) -> str 
             return f"the bar at {bar.start} does not start where a {timeframe} bar starts"
         if before is not None and bar.start <= before:
             return f"the bar at {bar.start} is out of order"
-        if not 0 < bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high:
+        # Each price on its own: min and max skip a NaN, a comparison does not.
+        if not all(0 < bar.low <= price <= bar.high < math.inf for price in (bar.open, bar.close)):
             return f"the bar at {bar.start} contradicts itself"
         before = bar.start
     return None

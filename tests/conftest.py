@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -53,11 +54,13 @@ class RunningHub:
 
 
 @pytest.fixture(scope="session")
-async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Endpoints]:
+async def servers() -> AsyncIterator[Endpoints]:
     """PostgreSQL and NATS, started for this session."""
-    embedded = EmbeddedServers(tmp_path_factory.mktemp("servers"))
-    yield await embedded.start()
-    await embedded.stop()
+    # Not pytest's own directory: as root the servers run as another user, who could not pass through it.
+    with tempfile.TemporaryDirectory(prefix="central-hub-test-") as directory:
+        embedded = EmbeddedServers(Path(directory))
+        yield await embedded.start()
+        await embedded.stop()
 
 
 async def create_database(servers: Endpoints) -> DatabaseUrls:

@@ -1,6 +1,6 @@
 """The application: what every request passes, in order, and the routes behind it.
 
-HotRead → Host check → security headers → old prefix → telemetry → authentication → routes
+HotRead → Host check → security headers → old prefix → telemetry → authentication → method check → routes
 """
 
 from typing import Any
@@ -14,12 +14,14 @@ from central_hub.api.auth import Authentication
 from central_hub.api.host_check import AllowedHosts, HostCheck
 from central_hub.api.hot_read import HotRead
 from central_hub.api.legacy import LegacyPrefix
+from central_hub.api.method_check import MethodCheck
 from central_hub.api.problems import MEDIA_TYPE, problem_body, problem_headers
 from central_hub.api.reference_page import reference_page
 from central_hub.api.security_headers import SecurityHeaders
 from central_hub.api.telemetry import Telemetry
 from central_hub.api.v1 import config, operations, tokens
-from central_hub.errors import Finding, HubError, InvalidRequest, MethodNotAllowed, NotFound
+from central_hub.api.v1.openapi import add_components
+from central_hub.errors import Finding, HubError, InvalidRequest, NotFound
 from central_hub.service import CentralHubService
 from central_hub_client.strict_json import escape_pointer
 from central_hub_client.wire import API_PREFIX
@@ -32,7 +34,8 @@ _DESCRIPTION = (
 def create_app(hub: CentralHubService) -> ASGIApp:
     """The whole HTTP side of a hub, as one ASGI callable."""
     hosts = AllowedHosts(hub.settings.allowed_hosts, hub.settings.host)
-    app: ASGIApp = create_routes(hub)
+    routes = create_routes(hub)
+    app: ASGIApp = MethodCheck(routes, routes.openapi()["paths"])
     app = Authentication(app, hub.tokens)
     app = Telemetry(app, hub.metrics)
     app = LegacyPrefix(app)
@@ -41,9 +44,19 @@ def create_app(hub: CentralHubService) -> ASGIApp:
     return HotRead(app, hub, hosts)
 
 
+class _HubApi(FastAPI):
+    """FastAPI whose document has the schemas that are recursive."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            add_components(super().openapi())
+        document: dict[str, Any] = super().openapi()
+        return document
+
+
 def create_routes(hub: CentralHubService) -> FastAPI:
     """The routes alone: what the OpenAPI document describes."""
-    app = FastAPI(
+    app = _HubApi(
         title="Central Hub",
         version="1",
         description=_DESCRIPTION,
@@ -86,7 +99,6 @@ async def _answer_validation_error(_request: Request, error: Any) -> Response:
     return _problem(InvalidRequest(sentence or "the request is not valid", errors=findings))
 
 
-async def _answer_http_exception(_request: Request, error: Any) -> Response:
-    if error.status_code == 405:
-        return _problem(MethodNotAllowed("this path does not take this method", headers=dict(error.headers or {})))
+async def _answer_http_exception(_request: Request, _error: Any) -> Response:
+    # The only one left to the framework is that there is no route: methods are checked before.
     return _problem(NotFound("there is no such path"))

@@ -1,7 +1,7 @@
 """The past of documents, read from the audit log: pages, differences, and configs as they were."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -142,8 +142,9 @@ def _moment(text: str) -> datetime | None:
     if "-" not in text and ":" not in text:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        moment = datetime.fromisoformat(text.upper())
+        moment = moment if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise InvalidRequest("a time is written as in RFC 3339: 2026-11-23T14:00:00Z") from error
     if moment.tzinfo is None:
         raise InvalidRequest("a time needs its offset: 2026-11-23T14:00:00Z")

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from central_hub.api.v1.queries import Allowance, Label, Text
+from central_hub.api.v1.queries import POSITION, Allowance, Environment, Label, Service, Text
 from central_hub.errors import Finding, InvalidRequest
 from central_hub.security.tokens import Verb
 from central_hub_client.strict_json import escape_pointer
@@ -14,14 +14,28 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def _revision_text(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # to JSON, 7.0 is the integer 7
     return str(value) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else value
 
 
 Revision = Annotated[
     str,
-    BeforeValidator(_revision_text, json_schema_input_type=int | str),
-    Field(pattern=r"^([0-9]{1,18}\.)?[0-9]{1,18}$"),
+    BeforeValidator(
+        _revision_text,
+        json_schema_input_type=Annotated[int, Field(ge=0, lt=10**15)] | Annotated[str, Field(pattern=POSITION)],
+    ),
+    Field(pattern=POSITION),
 ]
+
+
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("must be an RFC 3339 time")
+    return value
+
+
+Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text)]
 
 
 class Strict(BaseModel):
@@ -32,7 +46,7 @@ class Update(Strict):
     """The body of an update, where the path names the service."""
 
     config: dict[str, Any]
-    environment: str = DEFAULT_ENVIRONMENT
+    environment: Environment = DEFAULT_ENVIRONMENT
     version: Label | None = None
     mode: Literal["replace", "merge"] = "replace"
     expected_revision: Revision | None = None
@@ -44,12 +58,12 @@ class Update(Strict):
 class NamedUpdate(Update):
     """The body of an update that names its service."""
 
-    service: str
+    service: Service
 
 
 class Rollback(Strict):
     revision: Revision
-    environment: str = DEFAULT_ENVIRONMENT
+    environment: Environment = DEFAULT_ENVIRONMENT
     reason: Text | None = None
     expected_revision: Revision | None = None
     allow: list[Allowance] = Field(default_factory=list, max_length=64)
@@ -63,7 +77,7 @@ class NewToken(Strict):
     verbs: list[Annotated[Verb, Field(strict=False)]] = Field(min_length=1)
     services: list[Pattern] = Field(max_length=100)
     environments: list[Pattern] = Field(max_length=100)
-    expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    expires_at: Time | None = None
 
 
 def parse(model: type[Model], value: Any) -> Model:

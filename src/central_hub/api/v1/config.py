@@ -2,13 +2,22 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from central_hub.api.auth import authorise, needs
 from central_hub.api.body import JSON, JSON_PATCH, MERGE_PATCH, Body, strict_body
 from central_hub.api.v1.bodies import NamedUpdate, Rollback, Update, parse
 from central_hub.api.v1.openapi import CONFIG, DIFF, HISTORY, OUTCOME, PROBLEMS, WATCH, request_body
-from central_hub.api.v1.queries import DeleteQuery, DiffQuery, HistoryQuery, NoQuery, ReadQuery, WatchQuery, WriteQuery
+from central_hub.api.v1.queries import (
+    DeleteQuery,
+    DiffQuery,
+    HistoryQuery,
+    NoQuery,
+    ReadQuery,
+    Service,
+    WatchQuery,
+    WriteQuery,
+)
 from central_hub.api.v1.reading import answer_json, history_entry, parse_position, reach, reach_minimum, read_config
 from central_hub.api.v1.writing import Asked, answer_write, json_object
 from central_hub.api.watch import WatchStream
@@ -19,6 +28,7 @@ from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
 from central_hub_client.wire import GLOBAL
 
+ServicePath = Annotated[Service, Path()]
 Reader = Annotated[Grant, Depends(needs(Verb.READ))]
 Writer = Annotated[Grant, Depends(needs(Verb.WRITE))]
 JsonBody = Annotated[Body, Depends(strict_body(JSON))]
@@ -47,7 +57,7 @@ def routes(hub: CentralHubService) -> APIRouter:
 
     @router.get("/history/{service}", responses=HISTORY)
     async def history(
-        grant: Reader, service: str, query: Annotated[HistoryQuery, Query()], request: Request
+        grant: Reader, service: ServicePath, query: Annotated[HistoryQuery, Query()], request: Request
     ) -> Response:
         """What happened to a document, newest first."""
         authorise(grant, service, query.environment)
@@ -64,7 +74,9 @@ def routes(hub: CentralHubService) -> APIRouter:
         )
 
     @router.get("/diff/{service}", responses=DIFF)
-    async def compare(grant: Reader, service: str, query: Annotated[DiffQuery, Query()], request: Request) -> Response:
+    async def compare(
+        grant: Reader, service: ServicePath, query: Annotated[DiffQuery, Query()], request: Request
+    ) -> Response:
         """What differs between two revisions of a document."""
         authorise(grant, service, query.environment)
         await reach_minimum(hub, request)
@@ -89,7 +101,7 @@ def routes(hub: CentralHubService) -> APIRouter:
 
     @router.post("/rollback/{service}", responses=OUTCOME, openapi_extra=request_body(Rollback))
     async def roll_back(
-        grant: Writer, service: str, body: JsonBody, _: Annotated[NoQuery, Query()], request: Request
+        grant: Writer, service: ServicePath, body: JsonBody, _: Annotated[NoQuery, Query()], request: Request
     ) -> Response:
         """Make a document what it was at an earlier revision, as a new revision."""
         rollback = parse(Rollback, body.value)
@@ -113,21 +125,21 @@ def routes(hub: CentralHubService) -> APIRouter:
 
     @router.get("/{service}", responses=CONFIG)
     async def get_config(
-        grant: Reader, service: str, query: Annotated[ReadQuery, Query()], request: Request
+        grant: Reader, service: ServicePath, query: Annotated[ReadQuery, Query()], request: Request
     ) -> Response:
         """The effective config of a service, or its own document."""
         return await read_config(hub, request, grant, service, query)
 
     @router.post("/{service}", responses=OUTCOME, openapi_extra=request_body(Update))
     async def update(
-        grant: Writer, service: str, body: JsonBody, _: Annotated[NoQuery, Query()], request: Request
+        grant: Writer, service: ServicePath, body: JsonBody, _: Annotated[NoQuery, Query()], request: Request
     ) -> Response:
         """Replace or merge the document of a service."""
         return await answer_write(hub, request, grant, _from_update(service, parse(Update, body.value), body))
 
     @router.put("/{service}", responses=OUTCOME, openapi_extra=request_body(None))
     async def put(
-        grant: Writer, service: str, body: JsonBody, query: Annotated[WriteQuery, Query()], request: Request
+        grant: Writer, service: ServicePath, body: JsonBody, query: Annotated[WriteQuery, Query()], request: Request
     ) -> Response:
         """Make the body the document."""
         config = json_object(body.value)
@@ -142,7 +154,7 @@ def routes(hub: CentralHubService) -> APIRouter:
 
     @router.patch("/{service}", responses=OUTCOME, openapi_extra=request_body(None, MERGE_PATCH, JSON_PATCH))
     async def patch(
-        grant: Writer, service: str, body: PatchBody, query: Annotated[WriteQuery, Query()], request: Request
+        grant: Writer, service: ServicePath, body: PatchBody, query: Annotated[WriteQuery, Query()], request: Request
     ) -> Response:
         """Change parts of a document: a merge patch (RFC 7396) or a JSON patch (RFC 6902)."""
         edit: Edit
@@ -154,7 +166,9 @@ def routes(hub: CentralHubService) -> APIRouter:
         return await answer_write(hub, request, grant, _from_query(service, edit, query, body))
 
     @router.delete("/{service}", responses=OUTCOME)
-    async def delete(grant: Writer, service: str, query: Annotated[DeleteQuery, Query()], request: Request) -> Response:
+    async def delete(
+        grant: Writer, service: ServicePath, query: Annotated[DeleteQuery, Query()], request: Request
+    ) -> Response:
         """End a document; its history stays."""
         asked = Asked(
             service=service,

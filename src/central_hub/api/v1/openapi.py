@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from central_hub.api.body import JSON_PATCH
 from central_hub_client.strict_json import MAX_INTEGER
 from central_hub_client.wire import ErrorCode
 
@@ -171,19 +172,52 @@ WATCH: Final[Responses] = {
 }
 
 
+JSON_VALUE: Final = {
+    "description": "Any JSON value that every reader takes for the same: integers within ±(2^53−1), no NUL.",
+    "anyOf": [
+        {"type": "null"},
+        {"type": "boolean"},
+        {"type": "integer", "minimum": -MAX_INTEGER, "maximum": MAX_INTEGER},
+        {"type": "number"},
+        {"type": "string", "maxLength": 65_536},
+        {"type": "array", "items": {"$ref": "#/components/schemas/JsonValue"}},
+        {"$ref": "#/components/schemas/Document"},
+    ],
+}
+DOCUMENT: Final = {
+    "type": "object",
+    "propertyNames": {"maxLength": 128},
+    "additionalProperties": {"$ref": "#/components/schemas/JsonValue"},
+}
+_POINTER: Final = {"type": "string", "pattern": "^(/([^~]|~[01])*)?$"}
+_OPERATION: Final = {
+    "anyOf": [
+        _object(f"op path {field}", {"op": {"enum": ops}, "path": _POINTER, field: schema})
+        for ops, field, schema in (
+            (["add", "replace", "test"], "value", {"$ref": "#/components/schemas/JsonValue"}),
+            (["move", "copy"], "from", _POINTER),
+        )
+    ]
+    + [_object("op path", {"op": {"const": "remove"}, "path": _POINTER})]
+}
+
+
+def add_components(document: dict[str, Any]) -> None:
+    """Put the schemas that others refer to into an OpenAPI document."""
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas["JsonValue"] = JSON_VALUE
+    schemas["Document"] = {"description": "A document: a JSON object.", **DOCUMENT}
+
+
 def request_body(model: type[BaseModel] | None, *media_types: str) -> dict[str, Any]:
     """The body of a route: a model's, or (None) a JSON document; as `application/json` unless told otherwise."""
     if model is not None:
         content = {"application/json": {"schema": _inlined(model)}}
     elif not media_types:
-        content = {"application/json": {"schema": {"type": "object"}}}
+        content = {"application/json": {"schema": DOCUMENT}}
     else:
-        content = {
-            media_type: {
-                "schema": {"type": "array" if media_type.endswith("patch+json") and "json-" in media_type else "object"}
-            }
-            for media_type in media_types
-        }
+        patch: dict[str, Any] = {"type": "array", "items": _OPERATION, "maxItems": 1_000}
+        content = {name: {"schema": patch if name == JSON_PATCH else DOCUMENT} for name in media_types}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -195,7 +229,7 @@ def _inlined(model: type[BaseModel]) -> dict[str, Any]:
     def resolve(value: Any) -> Any:
         if isinstance(value, dict):
             reference = value.get("$ref")
-            if isinstance(reference, str):
+            if isinstance(reference, str) and reference.startswith("#/$defs/"):
                 return resolve(definitions[reference.removeprefix("#/$defs/")])
             return {key: resolve(item) for key, item in value.items()}
         if isinstance(value, list):
@@ -203,4 +237,6 @@ def _inlined(model: type[BaseModel]) -> dict[str, Any]:
         return value
 
     resolved: dict[str, Any] = resolve(schema)
+    if "config" in resolved["properties"]:
+        resolved["properties"]["config"] = DOCUMENT
     return resolved

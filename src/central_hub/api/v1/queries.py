@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from central_hub_client.wire import DEFAULT_ENVIRONMENT
+from central_hub_client.wire import DEFAULT_ENVIRONMENT, RESERVED_SERVICE_NAMES
 
 
 def _storable(text: str) -> str:
@@ -17,17 +17,30 @@ def _storable(text: str) -> str:
     return text
 
 
-def _label(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must be printable")
-    return text
-
-
 Text = Annotated[str, Field(max_length=2000), AfterValidator(_storable)]
-Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_label)]
+# Printable ASCII and Latin: shown in tables, file names and tickets.
+Label = Annotated[str, Field(pattern=r"^[ -~\u00a1-\u017f]{1,64}$")]
+Environment = Annotated[
+    str,
+    Field(
+        description="The environment; `default` is the base.",
+        json_schema_extra={"pattern": "^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"},
+    ),
+]
+_RESERVED = "|".join(sorted(RESERVED_SERVICE_NAMES))
+Service = Annotated[
+    str,
+    Field(
+        description="The service, or `_global`.",
+        json_schema_extra={"pattern": f"^(?!(?:{_RESERVED})$)(?:_global|[a-z0-9](?:[a-z0-9-]{{0,98}}[a-z0-9])?)$"},
+    ),
+]
+"""The pattern is told in the documentation and checked by `authorise`, which knows the order of errors."""
 Allowance = Annotated[str, Field(pattern=r"^(removals|delta|type_reuse|contract|secret:/.{0,1000})$")]
-PositionText = Annotated[
-    str, Field(pattern=r"^([0-9]{1,18}\.)?[0-9]{1,18}$", description="A revision: `42`, or `1.42` with its epoch.")
+POSITION = r"^((0|[1-9][0-9]{0,14})\.)?(0|[1-9][0-9]{0,14})$"
+PositionText = Annotated[str, Field(pattern=POSITION, description="A revision: `42`, or `1.42` with its epoch.")]
+Moment = Annotated[
+    str, Field(max_length=64, json_schema_extra={"anyOf": [{"pattern": POSITION}, {"format": "date-time"}]})
 ]
 
 
@@ -38,13 +51,13 @@ class NoQuery(BaseModel):
 
 
 class DocumentQuery(NoQuery):
-    environment: str = Field(default=DEFAULT_ENVIRONMENT, description="The environment; `default` is the base.")
+    environment: Environment = DEFAULT_ENVIRONMENT
 
 
 class ReadQuery(DocumentQuery):
     own: bool = Field(default=False, description="Only the document itself, without the layers under it.")
     explain: bool = Field(default=False, description="Add where every value comes from.")
-    at: str | None = Field(default=None, max_length=64, description="As it was at a revision or an RFC 3339 time.")
+    at: Moment | None = Field(default=None, description="As it was at a revision or at an RFC 3339 time.")
     after: PositionText | None = Field(default=None, description="Only if newer than this; 304 otherwise.")
     wait: float = Field(default=0, ge=0, le=60, description="With `after`: wait this many seconds for a newer one.")
 
@@ -72,7 +85,7 @@ class DiffQuery(DocumentQuery):
 
 
 class WatchQuery(DocumentQuery):
-    service: list[str] = Field(min_length=1, max_length=200, description="Which services; repeatable.")
+    service: list[Service] = Field(min_length=1, max_length=200, description="Which services; repeatable.")
     after: PositionText | None = Field(default=None, description="Only what is newer; `Last-Event-ID` comes first.")
 
 

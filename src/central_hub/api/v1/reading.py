@@ -30,11 +30,11 @@ async def read_config(
 ) -> Response:
     """The config of a service: current or past, effective or own, explained or not."""
     authorise(grant, service, query.environment)
-    if query.at is not None and query.after is not None:
-        raise InvalidRequest("at asks for the past and after for the future: take one of them")
     await reach_minimum(hub, request)
     if query.at is not None:
         past = await hub.history.config_at(service, query.environment, query.at, own=query.own)
+        if query.after is not None and past.representation.object.position <= parse_position(hub, query.after):
+            return _unchanged(hub, past.representation.etag)
         return _config(hub, request, past.representation, provenance(past.layers) if query.explain else None)
     if query.after is not None:
         after = parse_position(hub, query.after)

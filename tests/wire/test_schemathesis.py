@@ -12,7 +12,7 @@ CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 async def test_generated_requests_find_nothing_that_the_document_does_not_say(hub: RunningHub, tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIGURATION), "run"),
-        *(f"{hub.url}/openapi.json", "--header", f"Authorization: Bearer {hub.token}", "--max-examples", "15"),
+        *(f"{hub.url}/openapi.json", "--header", f"Authorization: Bearer {hub.token}", "--max-examples", "8"),
         # A watch never ends by itself; it has tests of its own.
         *("--exclude-path", "/api/v1/config/watch", "--request-timeout", "10", "--no-color"),
         cwd=tmp_path,

@@ -1,11 +1,14 @@
 """The audit log as it is handed out for verification."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from central_hub.audit.chain import Record
 from central_hub.connections.database import Database
 from central_hub.storage import configs
 from central_hub.storage.configs import Head
+
+PAGE_BYTES: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,7 @@ class AuditPage:
     records: list[Record]
     head: Head
     differing: list[tuple[str, str]]
+    is_last: bool
 
 
 class AuditLog:
@@ -26,10 +30,9 @@ class AuditLog:
     async def page(self, *, after: tuple[int, int], limit: int) -> AuditPage:
         """Records after (revision, ordinal). Raises StoreUnavailable."""
         async with self._database.reading() as connection:
-            records = await configs.audit_records(connection, after=after, limit=limit)
-            is_last = len(records) < limit
-            return AuditPage(
-                records,
-                await configs.head(connection),
-                await configs.documents_that_differ_from_the_log(connection) if is_last else [],
-            )
+            head = await configs.head(connection)
+            records = await configs.audit_records(connection, after=after, limit=limit, max_bytes=PAGE_BYTES)
+            # A log that was cut off never comes to its head: then the empty page is the last.
+            is_last = not records or records[-1].entry_hash == head.audit_head
+            differing = await configs.documents_that_differ_from_the_log(connection) if is_last else []
+        return AuditPage(records, head, differing, is_last)

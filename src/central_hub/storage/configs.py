@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from central_hub.audit.chain import Entry, Record, salted_hash
 from central_hub.storage.tables import config_audit_log as log
 from central_hub.storage.tables import config_contents as contents
-from central_hub.storage.tables import hub_state, redactions
+from central_hub.storage.tables import hub_state
 from central_hub.storage.tables import service_configs as documents
 from central_hub_client.wire import Position
 
@@ -281,9 +281,13 @@ async def epoch_of(connection: AsyncConnection, revision: int) -> int | None:
     return found
 
 
-async def audit_records(connection: AsyncConnection, *, after: tuple[int, int], limit: int) -> list[Record]:
-    """The audit log as it is stored, in order, after (revision, ordinal)."""
-    rows = await connection.execute(_AUDIT_RECORDS, {"revision": after[0], "ordinal": after[1], "limit": limit})
+async def audit_records(
+    connection: AsyncConnection, *, after: tuple[int, int], limit: int, max_bytes: int
+) -> list[Record]:
+    """The audit log as it is stored, in order, after (revision, ordinal): at most `limit`, or `max_bytes` of content."""
+    rows = await connection.execute(
+        _AUDIT_RECORDS, {"revision": after[0], "ordinal": after[1], "limit": limit, "max_bytes": max_bytes}
+    )
     return [
         Record(
             entry=Entry(
@@ -477,20 +481,20 @@ WHERE l.service = :service AND l.environment = :environment
 ORDER BY l.revision DESC LIMIT :limit
 """)
 
-_AUDIT_RECORDS: Final = (
-    sa.select(log, contents.c.salt, contents.c.content, redactions.c.revision.is_not(None).label("redacted"))
-    .select_from(
-        log.outerjoin(
-            contents, sa.and_(log.c.revision == contents.c.revision, log.c.ordinal == contents.c.ordinal)
-        ).outerjoin(redactions, sa.and_(log.c.revision == redactions.c.revision, log.c.ordinal == redactions.c.ordinal))
-    )
-    .where(
-        sa.tuple_(log.c.revision, log.c.ordinal)
-        > sa.tuple_(sa.bindparam("revision", type_=sa.BigInteger), sa.bindparam("ordinal", type_=sa.Integer))
-    )
-    .order_by(log.c.revision, log.c.ordinal)
-    .limit(sa.bindparam("limit", type_=sa.Integer))
-)
+# The page ends early where the contents grow large: what came before an entry counts, so that every page has one.
+_AUDIT_RECORDS: Final = sa.text("""
+SELECT * FROM (
+    SELECT l.*, c.salt, c.content, r.revision IS NOT NULL AS redacted,
+           sum(coalesce(octet_length(c.content), 0)) OVER (ORDER BY l.revision, l.ordinal)
+               - coalesce(octet_length(c.content), 0) AS bytes_before
+    FROM (SELECT * FROM config_audit_log WHERE (revision, ordinal) > (:revision, :ordinal)
+          ORDER BY revision, ordinal LIMIT :limit) l
+    LEFT JOIN config_contents c USING (revision, ordinal)
+    LEFT JOIN redactions r USING (revision, ordinal)
+) page
+WHERE bytes_before < :max_bytes
+ORDER BY revision, ordinal
+""")
 
 _DIFFERING: Final = sa.text("""
 SELECT coalesce(d.service, last.service) AS service, coalesce(d.environment, last.environment) AS environment

@@ -71,7 +71,7 @@ def routes(hub: CentralHubService) -> APIRouter:
         page = await hub.audit.page(
             after=(int(revision), int(ordinal) if ordinal else _ALL_ORDINALS), limit=query.limit
         )
-        last = page.records[-1].entry if len(page.records) == query.limit else None
+        last = None if page.is_last else page.records[-1].entry
         return _json(
             {
                 "entries": [_entry(record) for record in page.records],

@@ -49,6 +49,10 @@ class MalformedBody(HubError):
     status, code, title = 400, ErrorCode.MALFORMED_JSON, "The body is not strict JSON"
 
 
+class MalformedRequest(HubError):
+    status, code, title = 400, ErrorCode.INVALID_REQUEST, "The request is not valid HTTP/1.1"
+
+
 class Unauthenticated(HubError):
     status, code, title = 401, ErrorCode.UNAUTHENTICATED, "A valid token is needed"
 
@@ -63,6 +67,10 @@ class NotFound(HubError):
 
 class MethodNotAllowed(HubError):
     status, code, title = 405, ErrorCode.METHOD_NOT_ALLOWED, "The path does not take this method"
+
+
+class RequestTimeout(HubError):
+    status, code, title = 408, ErrorCode.INVALID_REQUEST, "The request took too long to arrive"
 
 
 class RemovalsNotAllowed(HubError):
@@ -127,6 +135,14 @@ class PreconditionRequired(HubError):
 
 class RateLimited(HubError):
     status, code, title = 429, ErrorCode.RATE_LIMITED, "Too many requests"
+
+
+class HeaderTooLarge(HubError):
+    status, code, title = 431, ErrorCode.TOO_LARGE, "The request header is too large"
+
+
+class TooManyConnections(HubError):
+    status, code, title = 503, ErrorCode.RATE_LIMITED, "Too many connections"
 
 
 class StoreUnavailable(HubError):

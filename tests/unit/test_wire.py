@@ -23,10 +23,10 @@ from central_hub_client.wire import (
 )
 
 HOSTILE_NAMES = [
-    "", ".", "..", "../etc/passwd", "a/b", "a\\b", "a.b", "a.>", "a.*", "*", ">", "$SYS", "_INBOX", "_INBOX.x", "a b", " a",
-    "a ", "a\t", "a\r\nPUB x 0\r\n", "a\n", "a\r", "a\0", "\n", "a\u2028", "a" * 5_000, "A", "Billing", "bílling", "аdmin",
-    "ﬁ", "a_b", "_", "__global", "_GLOBAL", "-", "-a", "a-", "--", "a%2fb", "a;x", "a?b", "a#b", "a@b", "a:b", "a,b",
-    "a'b", 'a"b', "a$b", "a{b}", "~", "\ud800", "\N{FULLWIDTH LATIN SMALL LETTER A}", "١", "²",
+    "", ".", "..", "../etc/passwd", "a/b", "a\\b", "a.b", "a.>", "a.*", "*", ">", "$SYS", "_INBOX", "_INBOX.x", "a b",
+    " a", "a ", "a\t", "a\r\nPUB x 0\r\n", "a\n", "a\r", "a\0", "\n", "a\u2028", "a" * 5_000, "A", "Billing", "bílling",
+    "аdmin", "ﬁ", "a_b", "_", "__global", "_GLOBAL", "-", "-a", "a-", "--", "a%2fb", "a;x", "a?b", "a#b", "a@b", "a:b",
+    "a,b", "a'b", 'a"b', "a$b", "a{b}", "~", "\ud800", "\N{FULLWIDTH LATIN SMALL LETTER A}", "١", "²",
 ]  # fmt: skip
 
 

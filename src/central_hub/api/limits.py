@@ -1,0 +1,371 @@
+"""What a connection may cost: time, bytes and places. uvicorn bounds none of them.
+
+A peer that is slow, silent or endless is let go after a bounded time and never makes the hub remember more than a bounded
+number of bytes; every honest peer keeps its connection. What is refused here is refused before any application code
+runs, so it is answered without asking for a token.
+"""
+
+import asyncio
+import math
+import socket
+import sys
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Self
+
+import httptools
+import uvicorn
+from uvicorn._types import ASGI3Application
+from uvicorn.config import STARTUP_FAILURE, Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from central_hub.api.problems import problem_body, problem_headers
+from central_hub.api.security_headers import HEADERS
+from central_hub.errors import HeaderTooLarge, HubError, MalformedRequest, RequestTimeout, TooManyConnections
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
+_TICK_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Bounds of one connection, and the number of them. A timeout takes effect up to a second late."""
+
+    max_connections: int = 4096
+    """More get 503 and are closed."""
+    head_seconds: float = 8.0
+    """From the connection, or from the last response, to the end of the next request's header: idle time included."""
+    head_bytes: int = 32 * 1024
+    """Request line and header fields together; more get 431."""
+    body_seconds: float = 8.0
+    """From the end of the header to the end of the body, at most."""
+    body_grace_seconds: float = 3.0
+    body_bytes_per_second: int = 16 * 1024
+    """After the grace the body must have come at this rate on average, or the request gets 408."""
+    stall_seconds: float = 30.0
+    """A peer that takes nothing of what is waiting for it is dropped after this; an event stream's reader as well."""
+    linger_seconds: float = 1.0
+    """How long input is read and thrown away after an early answer, so that closing does not destroy the answer."""
+    linger_bytes: int = 4 * 1024 * 1024
+    pipelined_requests: int = 64
+    """Requests that wait for the answer to the one before them."""
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 protocol within `limits`."""
+
+    limits: ClassVar[ConnectionLimits] = ConnectionLimits()
+
+    @classmethod
+    def within(cls, limits: ConnectionLimits) -> type[Self]:
+        """The protocol class with other limits, for `uvicorn.Config(http=…)`."""
+        return type(cls.__name__, (cls,), {"limits": limits})
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        # A connection waits for a header, then for a body, then for the application; the last takes as long as it takes.
+        self._deadline = math.inf
+        self._is_reading_head = True
+        self._chunk_bytes = 0
+        self._head_bytes = 0
+        self._wire_bytes = 0
+        self._body_bytes = 0
+        self._body_since = 0.0
+        self._may_keep_alive = True
+        self._is_draining = False
+        self._is_leaving = False
+        self._is_dismissed = False
+        self._unsent_bytes = 0
+        self._progress_at = 0.0
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._running: RequestResponseCycle | None = None
+        self._early_answer = _EarlyAnswer(self)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        _forget_vanished_peers(transport, self.limits.stall_seconds)
+        self._progress_at = self.loop.time()
+        self._deadline = self._progress_at + self.limits.head_seconds
+        self._watchdog = self.loop.call_later(_TICK_SECONDS, self._watch)
+        if len(self.connections) > self.limits.max_connections:
+            self._refuse(TooManyConnections("all connections are taken: try again in a moment"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._tell_running()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        self._is_draining = True
+        self._may_keep_alive = False
+        super().shutdown()
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_leaving:
+            self._wire_bytes += len(data)
+            if self._wire_bytes > self.limits.linger_bytes:
+                self.transport.abort()
+            return
+        self._chunk_bytes = len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return  # RFC 9110, section 7.8: a server may ignore it; the answer closes the connection
+        except httptools.HttpParserError as error:
+            cause = error.__context__  # what a callback of the parser raised
+            self._refuse(cause if isinstance(cause, HubError) else MalformedRequest("the request is not valid HTTP/1.1"))
+            return
+        if self._is_reading_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.limits.head_bytes:
+                self._refuse(self._head_too_large())
+        else:
+            self._wire_bytes += len(data)
+            # Chunks of one byte take six; extensions and trailers without end would take memory in the parser.
+            if self._wire_bytes > 2 * self.limits.head_bytes + 8 * self._body_bytes:
+                self._refuse(MalformedRequest("the chunked body has more framing than content"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Fields that come after a chunked body (trailers) would join a header that was judged already.
+        if self._is_reading_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        upgrades = self.parser.should_upgrade()
+        self._check_head(upgrades=upgrades)
+        super().on_headers_complete()
+        self._is_reading_head = False
+        self._wire_bytes, self._body_bytes = -self._chunk_bytes, 0
+        self._body_since = self.loop.time()
+        self._deadline = self._body_since + self.limits.body_grace_seconds
+        # Until the body is there, an answer is an early one, and the connection ends with it (on_message_complete).
+        self._may_keep_alive = self.cycle.keep_alive and not upgrades and not self._is_draining
+        self.cycle.keep_alive = False
+        self.cycle.transport = self._early_answer  # type: ignore[assignment]
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        limits = self.limits
+        earned_seconds = limits.body_grace_seconds + self._body_bytes / limits.body_bytes_per_second
+        self._deadline = self._body_since + min(limits.body_seconds, earned_seconds)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._is_reading_head = True
+        self._head_bytes = -self._chunk_bytes  # what came together with the end of this request does not count
+        self._deadline = math.inf
+        cycle = self.cycle
+        if not cycle.response_started:
+            cycle.keep_alive = self._may_keep_alive
+            cycle.transport = self.transport
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As in uvicorn, but for its timer for idle connections: the watchdog does that."""
+        self.server_state.total_requests += 1
+        if self._is_leaving or self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            if not self._is_reading_head:
+                self._body_since = self.loop.time()
+                self._deadline = self._body_since + self.limits.body_grace_seconds
+        else:
+            self._deadline = self.loop.time() + self.limits.head_seconds
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    def leave(self) -> None:
+        """Close the connection in a way that lets the peer read the answer, even while it is still sending.
+
+        Closing with unread input makes the kernel send a reset, which destroys what the peer has not read yet.
+        """
+        self._stop_listening(until=self.loop.time() + self.limits.linger_seconds)
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def _check_head(self, *, upgrades: bool) -> None:
+        if len(self.pipeline) >= self.limits.pipelined_requests:
+            raise MalformedRequest("too many requests wait for the answer to the one before them")
+        if (
+            self._head_bytes + self._chunk_bytes > self.limits.head_bytes
+            and len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self.limits.head_bytes
+        ):
+            raise self._head_too_large()
+        host: bytes | None = None
+        has_body = False
+        for name, value in self.headers:
+            if name == b"host":
+                if host is not None:
+                    raise MalformedRequest("the request has more than one Host")
+                host = value
+            elif name == b"transfer-encoding":
+                if value.lower() != b"chunked":
+                    raise MalformedRequest("chunked is the only Transfer-Encoding that is understood")
+                has_body = True
+            elif name == b"content-length":
+                has_body = has_body or value != b"0"
+        if upgrades and has_body:
+            # The parser takes the body of such a request for the next request.
+            raise MalformedRequest("the protocol cannot be changed here: send the request without Upgrade")
+        if not self.url.startswith(b"/") and not _names_the_same_host(self.url, host):
+            raise MalformedRequest("the request target must be a path")
+
+    def _head_too_large(self) -> HubError:
+        return HeaderTooLarge(f"request line and header may have {self.limits.head_bytes} bytes at most")
+
+    def _watch(self) -> None:
+        self._watchdog = self.loop.call_later(_TICK_SECONDS, self._watch)
+        now = self.loop.time()
+        unsent = self.transport.get_write_buffer_size()
+        # What TLS hands on is not seen here: that it does not block is progress, and the kernel has its own limit.
+        if unsent == 0 or unsent < self._unsent_bytes or (self.scheme == "https" and not self.flow.write_paused):
+            self._progress_at = now
+        self._unsent_bytes = unsent
+        if now - self._progress_at > self.limits.stall_seconds or self._is_dismissed:
+            self.transport.abort()
+        elif self.flow.read_paused and not self._is_leaving:
+            # The application is not ready for more of the body: not the peer's fault.
+            self._body_since += _TICK_SECONDS
+            self._deadline += _TICK_SECONDS
+        elif now >= self._deadline and not self.transport.is_closing():
+            self._time_out()
+
+    def _time_out(self) -> None:
+        if self._is_leaving:
+            self._dismiss()
+        elif not self._is_reading_head:
+            self._refuse(RequestTimeout("the body did not arrive in time"))
+        elif self._unsent_bytes or _queued_in_kernel(self.transport):
+            self._deadline += _TICK_SECONDS  # still taking the last answer, so not idle yet
+        else:
+            self._dismiss()
+
+    def _dismiss(self) -> None:
+        self.transport.close()
+        # TLS would wait half a minute for the peer's farewell, and read on: it gets until the next look.
+        self._is_dismissed = self.scheme == "https"
+
+    def _refuse(self, error: HubError) -> None:
+        """Answer with the error and leave; an answer to an earlier request comes before that, and is the last."""
+        running = self._running
+        if running is None or running.response_complete:
+            self._leave_with(error)
+        elif running is self.cycle and not self._is_reading_head:
+            self._tell_running()
+            if running.response_started:
+                self.transport.close()
+            else:
+                self._leave_with(error)
+        else:
+            self._stop_listening(until=math.inf)
+            running.keep_alive = False
+            running.transport = self._early_answer  # type: ignore[assignment]
+
+    def _leave_with(self, error: HubError) -> None:
+        self.transport.write(self._answer(error))
+        self.leave()
+
+    def _stop_listening(self, *, until: float) -> None:
+        self._is_leaving = True
+        self._wire_bytes = 0
+        self._deadline = until
+        self.flow.resume_reading()
+
+    def _tell_running(self) -> None:
+        # uvicorn tells the last request only: a stream with another request queued behind it would run for ever.
+        if self._running is not None:
+            self._running.disconnected = not self._running.response_complete
+            self._running.waiting_for_100_continue = False
+            self._running.message_event.set()
+
+    def _answer(self, error: HubError) -> bytes:
+        body = problem_body(error)
+        headers = [
+            *self.server_state.default_headers,
+            *((name.encode(), value.encode("latin-1", "replace")) for name, value in problem_headers(error).items()),
+            *HEADERS,
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        return STATUS_LINE[error.status] + b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + body
+
+
+class _EarlyAnswer:
+    """What an answer is written to while its request is still arriving: closing means leaving in good manner."""
+
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: BoundedHttpProtocol) -> None:
+        self._protocol = protocol
+
+    def write(self, data: bytes) -> None:
+        self._protocol.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._protocol.transport.is_closing()
+
+    def close(self) -> None:
+        self._protocol.leave()
+
+
+class BoundedServer(uvicorn.Server):
+    """uvicorn's server with a bound on TLS handshakes: they take place before there is a protocol that could watch."""
+
+    handshake_seconds: ClassVar[float] = 5.0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve on `sockets`, which must be bound already."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        loop, config = asyncio.get_running_loop(), self.config
+
+        def protocol() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+
+        tls: dict[str, Any] = {}
+        if config.ssl is not None:
+            tls = {"ssl": config.ssl, "ssl_handshake_timeout": self.handshake_seconds}
+        self.servers = [
+            await loop.create_server(protocol, sock=listener, backlog=config.backlog, **tls) for listener in sockets or ()
+        ]
+        self.started = True
+
+
+def _names_the_same_host(url: bytes, host: bytes | None) -> bool:
+    # RFC 9112, section 3.2.2: a server must take the absolute form. It overrides Host, which is what is checked here.
+    scheme, _, rest = url.partition(b"://")
+    return scheme.lower() in (b"http", b"https") and host is not None and rest.startswith(host + b"/")
+
+
+def _queued_in_kernel(transport: asyncio.Transport) -> bool:
+    """Whether the peer has not acknowledged all that was sent. False where the platform cannot tell."""
+    if sys.platform != "linux":
+        return False
+    connection = transport.get_extra_info("socket")
+    return any(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))
+
+
+def _forget_vanished_peers(transport: asyncio.Transport, seconds: float) -> None:
+    """Let the kernel give up on a peer that acknowledges nothing; by itself it tries for a quarter of an hour."""
+    if sys.platform == "linux":
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))

@@ -18,6 +18,7 @@ from central_hub import process
 from central_hub.embedded import EmbeddedServers, Endpoints
 from central_hub.service import CentralHubService
 from central_hub.settings import HubSettings
+from tests.data_directory import data_directory
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,12 @@ class RunningHub:
 
 
 @pytest.fixture(scope="session")
-async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Endpoints]:
+async def servers() -> AsyncIterator[Endpoints]:
     """PostgreSQL and NATS, started for this session."""
-    embedded = EmbeddedServers(tmp_path_factory.mktemp("servers"))
-    yield await embedded.start()
-    await embedded.stop()
+    with data_directory() as path:
+        embedded = EmbeddedServers(path)
+        yield await embedded.start()
+        await embedded.stop()
 
 
 async def create_database(servers: Endpoints) -> DatabaseUrls:

@@ -23,6 +23,12 @@ def test_the_paths_of_added_removed_and_replaced_leaves_are_named() -> None:
     assert changed_paths(old, new) == ("a.c", "d", "e.f", "g")
 
 
+def test_an_object_that_becomes_a_leaf_changes_there_and_below() -> None:
+    assert changed_paths({"a": 1}, {"a": {"b": 2}}) == ("a", "a.b")
+    assert changed_paths({"a": {"b": 2}}, {"a": {}}) == ("a", "a.b")
+    assert changed_paths({}, {"a": {"b": {}}}) == ("a.b",)
+
+
 def test_values_that_are_equal_in_python_but_not_in_json_differ() -> None:
     assert changed_paths({"a": 1, "b": [0]}, {"a": True, "b": [False]}) == ("a", "b")
     assert changed_paths({"a": 1}, {"a": 1.0}) == ("a",)

@@ -69,10 +69,12 @@ def resolve(
         token = None
     nats_servers: tuple[str, ...] = ()
     if enable_nats or nats_url:
-        nats_servers = tuple(
-            part.strip() for part in (nats_url or variable("NATS_URL") or "").split(",") if part.strip()
-        )
-        if not nats_servers:
+        given = [part.strip() for part in (nats_url or variable("NATS_URL") or "").split(",") if part.strip()]
+        nats_servers = tuple(server for server in given if _is_nats_url(server))
+        if len(nats_servers) < len(given):
+            # Not which one: a URL of NATS holds credentials.
+            problems.append("a server of NATS is not written nats://host:port or tls://host:port")
+        elif not given:
             problems.append("NATS was asked for, but neither nats_url nor CENTRAL_HUB_NATS_URL names a server")
     trusted_keys: tuple[bytes, ...] = ()
     try:
@@ -132,6 +134,14 @@ def _what_is_wrong_with(url: str) -> str | None:
     if parts.query or parts.fragment or (port_is_given and parts.port == 0):
         return "must not have a query, a fragment or port 0"
     return None
+
+
+def _is_nats_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("nats", "tls", "ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _fits_a_header(text: str) -> bool:

@@ -84,6 +84,7 @@ class ConfigClient:
         servers = settings.nats_servers
         self._bus = Bus(servers, self._held, self._refresher, self._keys) if servers else None
         self._starting = asyncio.Lock()
+        self._prepared = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -125,7 +126,8 @@ class ConfigClient:
                 return
             for problem in self._settings.problems:
                 logger.error("a setting is left out: service=%s: %s", self.service_name, problem)
-            self._tasks = [self._background(self._update), self._background(self._keep_saving)]
+            works = (self._prepare, self._ask, self._follow_events, self._follow_bus, self._keep_saving)
+            self._tasks = [self._background(work) for work in works]
             for listener in self._listeners:
                 self._listeners[listener] = self._background(listener.run)
             try:
@@ -181,34 +183,42 @@ class ConfigClient:
 
         def stop_listening() -> None:
             task = self._listeners.pop(listener, None)
-            if task is not None:
+            listener.stop()
+            if task is not None and task is not asyncio.current_task():
                 task.cancel()
 
         return stop_listening
 
-    def _background(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+    def _background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         async def keep_running() -> None:
             while True:
                 try:
-                    await loop()
-                except Exception:  # a bug here must cost updates for a moment, not for ever
-                    logger.exception(
-                        "the client's background work failed and starts again: service=%s", self.service_name
-                    )
-                await asyncio.sleep(RESTART_SECONDS)
+                    return await work()
+                except Exception:  # a bug here must cost one kind of update for a moment, not all of them for ever
+                    logger.exception("background work failed and starts again: service=%s", self.service_name)
+                    await asyncio.sleep(RESTART_SECONDS)
 
         return asyncio.get_running_loop().create_task(keep_running(), name=f"central-hub {self.service_name}")
 
-    async def _update(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            restoring = group.create_task(self._restore())
-            await asyncio.wait({restoring}, timeout=DISK_SECONDS)  # a disk that hangs must not keep us from asking
-            await asyncio.to_thread(self._api.open, self.instance_id)
-            group.create_task(self._refresher.run())
-            group.create_task(follow_events(self._held, self._api, self._refresher, self._bus))
-            if self._bus is not None:
-                await self._keys.recall()
-                group.create_task(self._bus.run())
+    async def _prepare(self) -> None:
+        restoring = asyncio.create_task(self._restore())
+        self._tasks.append(restoring)
+        await asyncio.wait({restoring}, timeout=DISK_SECONDS)  # a disk that hangs must not keep us from asking
+        await asyncio.to_thread(self._api.open, self.instance_id)
+        self._prepared.set()
+
+    async def _ask(self) -> None:
+        await self._prepared.wait()
+        await self._refresher.run()
+
+    async def _follow_events(self) -> None:
+        await follow_events(self._held, self._api, self._refresher, self._bus)
+
+    async def _follow_bus(self) -> None:
+        if self._bus is not None:
+            await self._prepared.wait()
+            await self._keys.recall()
+            await self._bus.run()
 
     async def _restore(self) -> None:
         remembered = await asyncio.to_thread(self._files.open_and_load)

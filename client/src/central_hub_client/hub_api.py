@@ -39,8 +39,8 @@ ANSWER_SECONDS: Final = 10.0
 # A hub sends a bookmark every two seconds; one may be lost on the way, two in a row mean that nobody is there.
 SILENCE_SECONDS: Final = 5.0
 MAX_RETRY_AFTER_SECONDS: Final = 300.0
-# Parsing costs about 30 ms per MB: above this it happens in a thread, so that the caller's event loop stays free.
-PARSE_IN_THREAD_BYTES: Final = 64 * 1024
+# Parsing costs up to 150 ms per MB: above this it happens in a thread, so that the caller's event loop stays free.
+PARSE_IN_THREAD_BYTES: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class HubApi:
             ):
                 if response.headers.get("Content-Encoding", "identity").lower() != "identity":
                     raise InvalidAnswer("the answer is compressed, which was not asked for")
-                if response.is_redirect:
+                if response.has_redirect_location:
                     raise InvalidAnswer(
                         f"the answer was a redirect (HTTP {response.status_code}), which is not followed"
                     )

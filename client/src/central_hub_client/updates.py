@@ -84,7 +84,8 @@ class Bus:
                 # Only the class: the text could repeat a server's URL with its credentials.
                 logger.info("the bus was lost: service=%s error=%s", self._held.service, type(error).__name__)
             finally:
-                with contextlib.suppress(NatsError, OSError, TimeoutError):
+                # AssertionError: of a client that never got as far as to connect.
+                with contextlib.suppress(NatsError, OSError, TimeoutError, AssertionError):
                     async with asyncio.timeout(CONNECT_SECONDS):
                         await client.close()
             self._fall_silent()

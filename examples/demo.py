@@ -133,7 +133,7 @@ class Narrator:
         self.measured("the whole demonstration", f"{time.monotonic() - self._began:.1f} s")
         print("\nSummary")
         for what, value in self._measured:
-            print(f"  {what:<62} {value:>14}")
+            print(f"  {what:<78} {value:>12}")
 
 
 class Stage:
@@ -314,6 +314,7 @@ def stage_for(narrator: Narrator) -> Iterator[Stage]:
     directory = Path(tempfile.mkdtemp(prefix="central-hub-demo-"))
     # As root the servers run under another account, which has to pass through to the data directory.
     directory.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    narrator.say(f"A hub of its own, with a PostgreSQL and a NATS, is started in {directory}:")
     try:
         with ExitStack() as stack:
             try:
@@ -385,7 +386,6 @@ def _be_terminated(number: int, _frame: FrameType | None) -> None:
 def main() -> int:
     signal.signal(signal.SIGTERM, _be_terminated)
     narrator = Narrator()
-    narrator.say("A hub of its own, with a PostgreSQL and a NATS, is started:")
     try:
         with stage_for(narrator) as stage:
             show(stage)

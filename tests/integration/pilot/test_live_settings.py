@@ -38,6 +38,19 @@ async def test_an_added_symbol_is_fetched_and_a_removed_one_is_not_asked_for_aga
     assert pilot.query("SELECT count(*) FROM bars WHERE symbol = 'GBPUSD'") == [(117 + 119 + 11,)]
 
 
+async def test_an_added_symbol_does_not_wait_until_the_others_are_finished(
+    start_stand_in: StartStandIn, run_pilot: RunPilot
+) -> None:
+    stand_in = start_stand_in()
+    async with run_pilot(stand_in.url, SLOW) as pilot:
+        await pilot.events.seen("page_stored", 2)
+        before = len(pilot.events.named("page_stored"))
+        pilot.change({"operational": {"symbols": ["EURUSD", "GBPUSD"]}})
+        pages = await pilot.events.seen("page_stored", before + 8)
+        pilot.change({"operational": {"symbols": []}})
+    assert "GBPUSD" in {page["symbol"] for page in pages[before:]}
+
+
 async def test_an_earlier_start_date_fetches_what_lies_before_and_nothing_twice(
     start_stand_in: StartStandIn, run_pilot: RunPilot
 ) -> None:

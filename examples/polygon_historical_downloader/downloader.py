@@ -18,14 +18,10 @@ from .polygon_api import Page, PolygonApi, Refused, Throttled, Unavailable
 from .schedule import Schedule
 from .series import Series, wanted_period, wanted_series
 from .settings import Settings
-from .traffic import Stopped, Traffic
+from .traffic import Stopped, Traffic, Unwanted
 
 # A wall clock may jump: look at it at least this often while waiting for the next sweep.
 _LONGEST_WAIT_SECONDS: Final = 60.0
-
-
-class _Dropped(Exception):
-    """The series is not wanted any more."""
 
 
 class _GaveUp(Exception):
@@ -142,7 +138,7 @@ class Downloader:
             await self._mend(series)
         except Stopped:
             return
-        except _Dropped:
+        except Unwanted:
             events.info("series_dropped", **_named(series), **self._live.current.stamp)
         except (_GaveUp, sqlite3.Error) as error:
             events.warning("series_failed", reason=str(error), **_named(series), **self._live.current.stamp)
@@ -212,10 +208,8 @@ class Downloader:
         """One page, fetched and stored, however often that has to be tried."""
         failures = 0
         while True:
-            async with self._traffic.admission():
+            async with self._traffic.admission(lambda: series in wanted_series(self._live.current.settings)):
                 working = self._live.current
-                if series not in wanted_series(working.settings):
-                    raise _Dropped
                 operational = working.settings.operational
                 try:
                     return await self._attempt(series, period, continuation, working)

@@ -37,7 +37,7 @@ async def _database_problems(bars: BarStore, timeout_seconds: float) -> list[str
 
 async def _api_problems(traffic: Traffic, api: PolygonApi, timeout_seconds: float) -> list[str]:
     # A request like any other: it takes its slot and its turn, and its answer counts for the circuit.
-    async with traffic.admission():
+    async with traffic.admission(lambda: True):
         try:
             await api.ping(timeout_seconds)
         except (Throttled, Refused) as error:

@@ -32,11 +32,14 @@ _TYPICAL_PRICES: Final = {"USDJPY": 151.0, "XAUUSD": 2650.0, "GBPUSD": 1.27, "BT
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What goes wrong, in percent of the questions: each question fails at most once per kind, then succeeds."""
+    """What goes wrong, in percent. A question is answered wrongly the first time and rightly the second (error,
+    throttle, flawed); a day lacks bars the first time it is seen (late) or for ever (absent).
+    """
 
     error_percent: int = 0
     throttle_percent: int = 0
     late_percent: int = 0
+    absent_percent: int = 0
     flawed_percent: int = 0
     requests_per_second: float = math.inf
     latency_seconds: float = 0.0
@@ -174,19 +177,21 @@ class StandIn:
                 break
             if not instrument.trades_in(slot, slot + step):
                 continue
+            if self._is_lacking("absent", self._faults.absent_percent, timeframe, slot, 15):
+                continue
             day = (ticker, timeframe, slot // DAY)
-            if day not in self._asked_days and self._is_late(ticker, timeframe, slot):
+            if day not in self._asked_days and self._is_lacking("late", self._faults.late_percent, timeframe, slot, 10):
                 fresh.add(day)
                 continue
             slots.append(slot)
         self._asked_days |= fresh
         return slots
 
-    def _is_late(self, ticker: str, timeframe: Timeframe, slot: int) -> bool:
-        """Of a late day, the bars from 10:00 to 13:00 UTC come late."""
-        if not timeframe.is_intraday or not 10 * HOUR <= slot % DAY < 13 * HOUR:
+    def _is_lacking(self, kind: str, percent: int, timeframe: Timeframe, slot: int, hour: int) -> bool:
+        """Whether the bar is one of three hours that a day may lack."""
+        if not timeframe.is_intraday or not hour * HOUR <= slot % DAY < (hour + 3) * HOUR:
             return False
-        return self._chance("late", ticker, timeframe, slot // DAY) < self._faults.late_percent
+        return self._chance(kind, timeframe, slot // DAY) < percent
 
     def _bar(self, ticker: str, timeframe: Timeframe, slot: int) -> dict[str, Any]:
         opened, closed = self._price(ticker, slot), self._price(ticker, slot + timeframe.milliseconds)
@@ -225,6 +230,7 @@ def main() -> None:
     parser.add_argument("--error-percent", type=int, default=0, help="questions answered 500 the first time")
     parser.add_argument("--throttle-percent", type=int, default=0, help="questions answered 429 the first time")
     parser.add_argument("--late-percent", type=int, default=0, help="days whose bars are incomplete the first time")
+    parser.add_argument("--absent-percent", type=int, default=0, help="days whose bars are never complete")
     parser.add_argument("--flawed-percent", type=int, default=0, help="questions answered with nonsense the first time")
     parser.add_argument("--requests-per-second", type=float, default=math.inf, help="more are answered 429")
     parser.add_argument("--latency-seconds", type=float, default=0.0)
@@ -233,6 +239,7 @@ def main() -> None:
         arguments.error_percent,
         arguments.throttle_percent,
         arguments.late_percent,
+        arguments.absent_percent,
         arguments.flawed_percent,
         arguments.requests_per_second,
         arguments.latency_seconds,

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from . import circuit, events
@@ -17,6 +18,10 @@ class Stopped(Exception):
     """The service is stopping: no new unit of work begins."""
 
 
+class Unwanted(Exception):
+    """While the request waited, the settings changed and nobody wants its answer any more."""
+
+
 class Traffic:
     """One per API key. The limits are read from the settings whenever a request asks to pass."""
 
@@ -24,6 +29,7 @@ class Traffic:
         self._live = live
         self._stop = asyncio.Event()
         self._slots = asyncio.Condition()
+        self._queue: deque[object] = deque()
         self._in_flight = 0
         self._turn = asyncio.Lock()
         self._last_sent = float("-inf")
@@ -31,22 +37,30 @@ class Traffic:
         self._circuit = Circuit()
 
     @asynccontextmanager
-    async def admission(self) -> AsyncIterator[None]:
-        """Hold one of `max_parallel` slots; entered when rate, server and circuit let the request pass. Raises Stopped.
+    async def admission(self, still_wanted: Callable[[], bool]) -> AsyncIterator[None]:
+        """Hold one of `max_parallel` slots; entered when rate, server and circuit let the request pass.
 
-        Whoever enters says how it went: `answered` or `failed`.
+        Whoever enters says how it went: `answered` or `failed`. Raises Stopped, and Unwanted as soon as the request is
+        not `still_wanted`: then it takes nobody's turn.
         """
+        ticket = object()
         async with self._slots:
-            await self._slots.wait_for(self._has_free_slot)
-            self._in_flight += 1
+            # First come, first served: otherwise a series that just got its page would take the slot it gives back,
+            # and one that was added meanwhile would wait until another is finished.
+            self._queue.append(ticket)
+            try:
+                await self._slots.wait_for(lambda: self._queue[0] is ticket and self._has_free_slot())
+                self._in_flight += 1
+            finally:
+                self._queue.remove(ticket)
+                self._slots.notify_all()
         try:
-            await self._wait_for_turn()
+            await self._wait_for_turn(still_wanted)
             yield
         finally:
             self._circuit = circuit.released(self._circuit)
             async with self._slots:
                 self._in_flight -= 1
-                # All of them: the limit may have risen by more than one.
                 self._slots.notify_all()
 
     async def pause(self, seconds: float) -> None:
@@ -86,11 +100,13 @@ class Traffic:
     def _has_free_slot(self) -> bool:
         return self._in_flight < self._live.current.settings.operational.max_parallel
 
-    async def _wait_for_turn(self) -> None:
+    async def _wait_for_turn(self, still_wanted: Callable[[], bool]) -> None:
         async with self._turn:
             while True:
                 if self._stop.is_set():
                     raise Stopped
+                if not still_wanted():
+                    raise Unwanted
                 settings = self._live.current.settings
                 now = time.monotonic()
                 due = max(self._last_sent + 1 / settings.download.rate_limit_per_sec, self._held_until)

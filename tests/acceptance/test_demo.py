@@ -1,0 +1,107 @@
+"""What `make demo` runs: it ends by itself, tells what it measured, and leaves nothing behind, however it ends."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+MARK = "DEMO_TEST_RUN"
+SECONDS = 150
+
+
+class Demo:
+    """`python examples/demo.py`, and what belongs to it."""
+
+    def __init__(self) -> None:
+        self._run = uuid.uuid4().hex
+        self.process = subprocess.Popen(
+            [sys.executable, "examples/demo.py"],
+            cwd=REPOSITORY,
+            env=os.environ | {MARK: self._run},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.output = ""
+
+    @property
+    def directory(self) -> Path:
+        found = re.search(r"is started in (\S+):$", self.output, re.MULTILINE)
+        assert found, self.output
+        return Path(found[1])
+
+    def read_until(self, words: str) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+            if words in line:
+                return
+        pytest.fail(f"it ended before it said {words!r}:\n{self.output}")
+
+    def finish(self) -> int:
+        self.output += self.process.communicate(timeout=SECONDS)[0]
+        return self.process.returncode
+
+    def processes(self) -> list[psutil.Process]:
+        """Those that still run: by the mark that they inherited, or by the directory they work in."""
+
+        def is_ours(process: psutil.Process) -> bool:
+            try:
+                words = " ".join(process.cmdline())
+                return process.environ().get(MARK) == self._run or str(self.directory) in words
+            except psutil.Error:
+                return False
+
+        return [process for process in psutil.process_iter() if is_ours(process)]
+
+
+@pytest.fixture
+def demo() -> Iterator[Demo]:
+    demo = Demo()
+    yield demo
+    if demo.process.poll() is None:
+        demo.process.terminate()
+        demo.process.communicate(timeout=SECONDS)
+
+
+def test_it_shows_what_it_promises_and_leaves_nothing_behind(demo: Demo) -> None:
+    assert demo.finish() == 0, demo.output
+    _, _, summary = demo.output.partition("\nSummary\n")
+    measured = dict(re.split(r"\s{2,}", line.strip()) for line in summary.splitlines())
+    for change in ("batch size", "symbols", "batch size after the restart"):
+        for moment in ("the running service", "the first page that shows it"):
+            assert re.fullmatch(r"\d+ ms", measured[f"{change}: from commit to {moment}"])
+    assert measured["pages stored without a hub"].startswith("15 in ")
+    assert measured["processes left running"] == "0"
+    assert float(measured["the whole demonstration"].removesuffix(" s")) < 120
+    assert demo.processes() == []
+    assert not demo.directory.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_while_the_hub_is_dead_it_leaves_nothing_behind(demo: Demo, number: signal.Signals) -> None:
+    demo.read_until("The pilot goes on")
+    assert len(demo.processes()) > 3  # itself, the pilot, the stand-in, and the servers of the hub that was killed
+    demo.process.send_signal(number)
+    assert demo.finish() == 128 + number
+    assert demo.processes() == []
+    assert not demo.directory.exists()
+
+
+def test_a_step_that_fails_fails_the_demonstration(demo: Demo) -> None:
+    demo.read_until("Smaller pages")
+    for process in demo.processes():
+        if process.cmdline()[-1] == "examples.polygon_historical_downloader":
+            process.kill()
+    assert demo.finish() == 1
+    assert "FAILED: the pilot ended before" in demo.output
+    assert demo.processes() == []
+    assert not demo.directory.exists()

@@ -1,0 +1,96 @@
+"""What a command says: results on stdout, everything else on stderr.
+
+On a terminal, tables and colours; in a pipe, plain aligned text; with `--json`, one JSON value and nothing besides.
+"""
+
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
+
+from central_hub.cli.legible import json_text, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Row = Sequence[str]
+
+
+class Output:
+    """Whatever is handed over may come from anybody: it is made safe here, and never read as markup."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def json(self, value: Any, *, indent: int | None = 2) -> None:
+        """Print the one result of a command for machines."""
+        _print(json_text(value, indent=indent), sys.stdout)
+
+    def text(self, text: str, style: str = "") -> None:
+        """Print one line of the result for people."""
+        self._styled(visible(text), style)
+
+    def document(self, value: Any) -> None:
+        """Print a JSON value for people, on several lines."""
+        _print(json_text(value, indent=2), sys.stdout)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Print rows under headings. The last column takes the room that is left."""
+        safe = [[visible(cell) for cell in row] for row in rows]
+        if self._console is None:
+            self._plain_table(columns, safe)
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+        for column in columns:
+            table.add_column(column.upper(), overflow="fold", no_wrap=column != columns[-1])
+        for row in safe:
+            table.add_row(*(Text(cell) for cell in row))
+        self._console.print(table)
+
+    def note(self, text: str) -> None:
+        """Say something to the person at the terminal. Machines are not told."""
+        if not self.as_json:
+            _print(visible(text), sys.stderr)
+
+    def problem(self, sentence: str, details: Sequence[str] = (), fields: dict[str, Any] | None = None) -> None:
+        """Say what went wrong: for machines as one JSON object, on stderr like all that is no result."""
+        if self.as_json:
+            _print(json_text({"detail": sentence} | (fields or {})), sys.stderr)
+            return
+        _print(f"Error: {visible(sentence)}", sys.stderr)
+        for detail in details:
+            _print(f"  {visible(detail)}", sys.stderr)
+
+    def _styled(self, safe: str, style: str) -> None:
+        if self._console is None or not style:
+            _print(safe, sys.stdout)
+            return
+        self._console.print(safe, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    @cached_property
+    def _console(self) -> "Console | None":
+        """The terminal, where stdout is one. Without a terminal Rich is not even loaded."""
+        if self.as_json or not sys.stdout.isatty():
+            return None
+        from rich.console import Console
+
+        console = Console()
+        # NO_COLOR asks for no colours; Rich would still send bold and dim.
+        return Console(color_system=None) if console.no_color else console
+
+    def _plain_table(self, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        lines = [[column.upper() for column in columns], *rows]
+        widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+        for line in lines:
+            padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            _print("  ".join(padded).rstrip(), sys.stdout)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    # Flushed line by line: `watch` is read by programs while it runs.
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.flush()

@@ -1,0 +1,48 @@
+"""The program `central-hub`: all commands together."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from central_hub.cli import reading, running, writing
+from central_hub.cli.session import Common, Json, TokenFile, Url
+
+# Only here from the environment: after the command's name it would win over what was said before it.
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", envvar="CENTRAL_HUB_DATA_DIR", help="The data directory of the hub.", metavar="DIR"),
+]
+
+app = typer.Typer(
+    name="central-hub",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    # A traceback with the values of variables may show a token.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for module in (running, reading, writing):
+    module.register(app)
+
+
+@app.callback(
+    help="Operational configuration for a fleet of services.\n\n"
+    "Finds the hub by --url or CENTRAL_HUB_URL, else by the data directory of the hub on this machine; the token by"
+    " --token-file or CENTRAL_HUB_TOKEN, else in that data directory.",
+    epilog="Exit codes: 0 done, 1 refused by the hub, 2 wrong usage, 3 unreachable.",
+)
+def options(
+    context: typer.Context,
+    as_json: Json = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    context.obj = Common(as_json, url, token_file, data_dir)
+
+
+def main() -> None:
+    """Run the command line. What stands in `sys.argv` decides."""
+    app()

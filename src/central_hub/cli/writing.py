@@ -1,0 +1,92 @@
+"""`set`: change single keys of a document."""
+
+from typing import Annotated, Any
+
+import typer
+
+from central_hub.cli import change_list
+from central_hub.cli.hub_client import MERGE_PATCH
+from central_hub.cli.key_paths import merge_patch, nested, parse_assignment, parse_key
+from central_hub.cli.options import CHANGING, Allow, Environment, Reason, Service, Yes
+from central_hub.cli.outcome import show_outcome, show_proposal
+from central_hub.cli.session import ExitCode, Failed, Session, command
+from central_hub_client.errors import NotFound
+from central_hub_client.wire import DEFAULT_ENVIRONMENT
+
+Assignments = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="operational.batch_size=200; JSON, or else text.")
+]
+Unset = Annotated[
+    list[str] | None, typer.Option("--unset", metavar="KEY", help="Remove a key. Repeatable.", show_default=False)
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and show the changes, store nothing.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    command(app, CHANGING, "set")(set_keys)
+
+
+def set_keys(
+    session: Session,
+    service: Service,
+    assignments: Assignments = None,
+    unset: Unset = None,
+    environment: Environment = DEFAULT_ENVIRONMENT,
+    reason: Reason = None,
+    allow: Allow = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Set keys of a service's document: operational.batch_size=200
+
+    A value that reads as JSON is taken as JSON (200, true, [1, 2]), anything else as text. An object is merged into
+    what is there. The changes are shown before they are made, and nothing else can slip in between.
+    """
+    values = [parse_assignment(text) for text in assignments or []]
+    removals = [parse_key(text) for text in unset or []]
+    if not values and not removals:
+        raise Failed("nothing to set: name KEY=VALUE, or --unset KEY", code=ExitCode.USAGE)
+    query: dict[str, Any] = {"environment": environment, "reason": reason, "allow": allow}
+    patch = merge_patch(values, removals)
+    path = f"/config/{service}"
+    try:
+        proposed = session.hub.write("PATCH", path, patch, content_type=MERGE_PATCH, dry_run=True, **query)
+    except NotFound:
+        if removals:
+            raise
+        _create(session, service, environment, nested(values), reason=reason, allow=allow, dry_run=dry_run, yes=yes)
+        return
+    show_proposal(session.output, proposed.value)
+    if dry_run:
+        show_outcome(session.output, proposed.value)
+        return
+    if gone := change_list.removed(proposed.value["changes"]):
+        session.confirm(f"Remove {', '.join(gone)} from {service} in environment {environment}?", yes=yes)
+    done = session.hub.write("PATCH", path, patch, content_type=MERGE_PATCH, if_match=proposed.etag, **query)
+    show_outcome(session.output, done.value)
+
+
+def _create(
+    session: Session,
+    service: str,
+    environment: str,
+    config: dict[str, Any],
+    *,
+    reason: str | None,
+    allow: list[str] | None,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    body: dict[str, Any] = {"service": service, "environment": environment, "config": config, "allow": allow or []}
+    if reason is not None:
+        body["reason"] = reason
+    # A document that does not exist is at revision 0: if somebody creates it meanwhile, this is refused.
+    body["expected_revision"] = 0
+    proposed = session.hub.write("POST", "/config/update", body | {"dry_run": True})
+    show_proposal(session.output, proposed.value)
+    if not dry_run:
+        # A new document may be a typing error in the name of an old one.
+        session.confirm(f"There is no document of {service} in environment {environment} yet. Create it?", yes=yes)
+        proposed = session.hub.write("POST", "/config/update", body)
+    show_outcome(session.output, proposed.value)

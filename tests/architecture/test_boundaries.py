@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from source_tree import CLIENT, HUB, Module, imports, lies_in, modules
+
+from tests.architecture.source_tree import CLIENT, HUB, Module, imports, lies_in, modules
 
 HUB_AND_CLIENT = (*modules(HUB), *modules(CLIENT))
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from source_tree import CLIENT, HUB, ROOT, dotted, modules
+
+from tests.architecture.source_tree import CLIENT, HUB, ROOT, dotted, modules
 
 NAMELESS = frozenset("util utils common helper helpers core base shared misc lib".split())
 LOGS = frozenset("debug info warning error critical exception".split())

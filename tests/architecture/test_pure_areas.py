@@ -3,7 +3,8 @@
 import ast
 
 import pytest
-from source_tree import HUB, Module, dotted, imports, lies_in, modules
+
+from tests.architecture.source_tree import HUB, Module, dotted, imports, lies_in, modules
 
 SHELLS: dict[str, frozenset[str]] = {"config": frozenset("store history tail announcer".split())}
 """Per area, the modules that read, write, wait and know the time. Every other module of the area only decides."""

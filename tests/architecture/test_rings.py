@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from source_tree import CLIENT, HUB, Module, imports, lies_in, modules
+from tests.architecture.source_tree import CLIENT, HUB, Module, imports, lies_in, modules
 
 RINGS: tuple[frozenset[str], ...] = tuple(
     frozenset(ring.split())

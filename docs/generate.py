@@ -164,11 +164,11 @@ def client_settings() -> str:
 
 def client_variables_in_the_code() -> set[str]:
     """The names after `CENTRAL_HUB_` that the client package looks up."""
-    found = set()
+    found: set[str] = set()
     for path in Path(central_hub_client.__path__[0]).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "variable":
-                found |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+                found |= {str(argument.value) for argument in node.args if isinstance(argument, ast.Constant)}
     return found
 
 

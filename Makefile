@@ -32,11 +32,15 @@ check: install ## what CI runs: format, lint, types, generated docs, all tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/python docs/generate.py --check
 	@$(MAKE) --no-print-directory test
 
 format: install ## format and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: install ## write the reference pages from the code
+	@$(BIN)/python docs/generate.py
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,13 +9,12 @@ Nothing here decides anything: it builds the parts, hands each what it needs, st
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import structlog
-from nats.aio.msg import Msg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.audit.log import AuditLog
@@ -171,8 +170,8 @@ class CentralHubService:
     async def _bus_connected(self) -> None:
         await self.announcer.connected()
 
-    def _heard(self, message: Msg) -> None:
-        self.announcer.heard(message.subject, message.data, message.headers or {})
+    def _heard(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
+        self.announcer.heard(subject, payload, headers)
 
     def _is_signed_by_a_replica(self, payload: bytes, signature: str, key_id: str) -> bool:
         public_key = self._key.public_key if key_id == self._key.id else self._replica_keys.get(key_id)

@@ -20,7 +20,8 @@ _CLUSTER_COPIES: Final = 3
 
 log = structlog.get_logger()
 
-Received = Callable[[Msg], None]
+Received = Callable[[str, bytes, Mapping[str, str]], None]
+"""Told of a message: subject, payload, headers."""
 
 
 class Bus:
@@ -90,7 +91,7 @@ class Bus:
                 remaining = (await subscription.consumer_info()).num_pending
                 while remaining:
                     message = await subscription.next_msg(timeout=ACKNOWLEDGEMENT_SECONDS)
-                    self._on_message(message)
+                    await self._deliver(message)
                     remaining = message.metadata.num_pending
             finally:
                 await subscription.unsubscribe()
@@ -171,7 +172,7 @@ class Bus:
             log.warning("bus_close_failed", error=type(error).__name__)
 
     async def _deliver(self, message: Msg) -> None:
-        self._on_message(message)
+        self._on_message(message.subject, message.data, message.headers or {})
 
     async def _on_error(self, error: Exception) -> None:
         self._failed(error)

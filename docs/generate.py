@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 import central_hub_client
 from central_hub.api.app import create_routes
-from central_hub.cli import app as command_line
+from central_hub.cli.program import app as command_line
 from central_hub.errors import HubError
 from central_hub.service import CentralHubService
 from central_hub.settings import HubSettings

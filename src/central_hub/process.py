@@ -5,16 +5,17 @@ import contextlib
 import errno
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import uvicorn
 from pydantic import SecretStr
 
 from central_hub.api.app import create_app
-from central_hub.api.limits import BoundedHttpProtocol
+from central_hub.api.limits import BoundedHttpProtocol, BoundedServer, ConnectionLimits
 from central_hub.connections.database import Database
 from central_hub.embedded import EmbeddedServers
 from central_hub.errors import StartupRefused
@@ -28,6 +29,17 @@ DRAIN_SECONDS: Final = 5
 log = structlog.get_logger()
 
 Ready = Callable[[CentralHubService, str], Awaitable[None]]
+
+
+def run(hub: Coroutine[Any, Any, None]) -> None:
+    """Run one of the functions below to its end, on the fast event loop where there is one."""
+    if sys.platform == "win32":
+        asyncio.run(hub)
+    else:
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(hub)
 
 
 async def run_embedded(settings: HubSettings, on_ready: Ready) -> None:
@@ -137,7 +149,7 @@ def _server_config(settings: HubSettings, hub: CentralHubService) -> uvicorn.Con
     proxies = settings.trusted_proxies
     return uvicorn.Config(
         create_app(hub),
-        http=BoundedHttpProtocol,
+        http=BoundedHttpProtocol.within(ConnectionLimits(max_connections=settings.max_connections)),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -180,8 +192,8 @@ def _stop_signals() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the order in which a hub stops is ours."""
+class _Server(BoundedServer):
+    """The server without signal handlers of its own: the order in which a hub stops is ours."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

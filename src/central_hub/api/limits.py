@@ -1,6 +1,6 @@
 """What a connection may cost: time, bytes and places. uvicorn bounds none of them.
 
-A peer that is slow, silent or endless is let go after a bounded time and never makes the hub remember more than a bounded
+A peer that is slow, silent or endless is let go after a bounded time, and never makes the hub remember more than some
 number of bytes; every honest peer keeps its connection. What is refused here is refused before any application code
 runs, so it is answered without asking for a token.
 """
@@ -72,7 +72,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        # A connection waits for a header, then for a body, then for the application; the last takes as long as it takes.
+        # A connection waits for a header, then for a body, then for the application; which takes as long as it takes.
         self._deadline = math.inf
         self._is_reading_head = True
         self._chunk_bytes = 0
@@ -123,7 +123,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return  # RFC 9110, section 7.8: a server may ignore it; the answer closes the connection
         except httptools.HttpParserError as error:
             cause = error.__context__  # what a callback of the parser raised
-            self._refuse(cause if isinstance(cause, HubError) else MalformedRequest("the request is not valid HTTP/1.1"))
+            self._refuse(
+                cause if isinstance(cause, HubError) else MalformedRequest("the request is not valid HTTP/1.1")
+            )
             return
         if self._is_reading_head:
             self._head_bytes += len(data)
@@ -346,7 +348,8 @@ class BoundedServer(uvicorn.Server):
         if config.ssl is not None:
             tls = {"ssl": config.ssl, "ssl_handshake_timeout": self.handshake_seconds}
         self.servers = [
-            await loop.create_server(protocol, sock=listener, backlog=config.backlog, **tls) for listener in sockets or ()
+            await loop.create_server(protocol, sock=listener, backlog=config.backlog, **tls)
+            for listener in sockets or ()
         ]
         self.started = True
 

@@ -59,7 +59,7 @@ def up(session: Session, port: Port = None, sample: Sample = False) -> None:
         _tell(session, settings, url, loaded=loaded if sample else None)
 
     with _NotedUrl(settings.data_dir) as noted:
-        asyncio.run(process.run_embedded(settings, on_ready))
+        process.run(process.run_embedded(settings, on_ready))
 
 
 def serve(session: Session, port: Port = None) -> None:
@@ -76,7 +76,7 @@ def serve(session: Session, port: Port = None) -> None:
         _tell(session, settings, url)
 
     with _NotedUrl(settings.data_dir) as noted:
-        asyncio.run(process.run_on_own_servers(settings, on_ready))
+        process.run(process.run_on_own_servers(settings, on_ready))
 
 
 def migrate(session: Session) -> None:

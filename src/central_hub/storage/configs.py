@@ -284,7 +284,7 @@ async def epoch_of(connection: AsyncConnection, revision: int) -> int | None:
 async def audit_records(
     connection: AsyncConnection, *, after: tuple[int, int], limit: int, max_bytes: int
 ) -> list[Record]:
-    """The audit log as it is stored, in order, after (revision, ordinal): at most `limit`, or `max_bytes` of content."""
+    """The audit log as it is stored, in order, after (revision, ordinal): `limit`, or `max_bytes` of content."""
     rows = await connection.execute(
         _AUDIT_RECORDS, {"revision": after[0], "ordinal": after[1], "limit": limit, "max_bytes": max_bytes}
     )

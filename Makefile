@@ -42,5 +42,14 @@ format: install ## format and mend what can be mended
 docs: install ## write the reference pages from the code
 	@$(BIN)/python docs/generate.py
 
+demo: install ## hub, stand-in API and pilot service: change settings while they run, kill the hub, go on (a minute)
+	@$(BIN)/python examples/demo.py
+
+bench: install ## measure against bare servers on this machine, and write docs/explanation/performance.md
+	@$(BIN)/python -m bench
+
+soak: install ## the full fault runs, for an hour or more
+	@$(BIN)/python -m pytest -m soak --timeout 0
+
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

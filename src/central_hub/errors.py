@@ -77,14 +77,6 @@ class RemovalsNotAllowed(HubError):
     status, code, title = 409, ErrorCode.REMOVALS_NOT_ALLOWED, "The update would remove keys"
 
 
-class DeltaNotAllowed(HubError):
-    status, code, title = 409, ErrorCode.DELTA_NOT_ALLOWED, "The document would change its size too much at once"
-
-
-class TypeReuse(HubError):
-    status, code, title = 409, ErrorCode.TYPE_REUSE, "A deleted key would come back with another type"
-
-
 class IdempotencyMismatch(HubError):
     status, code, title = 409, ErrorCode.IDEMPOTENCY_MISMATCH, "The Idempotency-Key was used for another request"
 
@@ -131,10 +123,6 @@ class SecretRejected(HubError):
 
 class PreconditionRequired(HubError):
     status, code, title = 428, ErrorCode.PRECONDITION_REQUIRED, "If-Match is needed"
-
-
-class RateLimited(HubError):
-    status, code, title = 429, ErrorCode.RATE_LIMITED, "Too many requests"
 
 
 class HeaderTooLarge(HubError):

@@ -16,7 +16,7 @@ from central_hub.api.hot_read import HotRead
 from central_hub.api.legacy import LegacyPrefix
 from central_hub.api.method_check import MethodCheck
 from central_hub.api.problems import MEDIA_TYPE, problem_body, problem_headers
-from central_hub.api.reference_page import reference_page
+from central_hub.api.reference_page import POLICY, reference_page
 from central_hub.api.security_headers import SecurityHeaders
 from central_hub.api.telemetry import Telemetry
 from central_hub.api.v1 import config, operations, tokens
@@ -76,7 +76,11 @@ def create_routes(hub: CentralHubService) -> FastAPI:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return Response(reference_page(app.openapi()), media_type="text/html; charset=utf-8")
+        return Response(
+            reference_page(app.openapi()),
+            media_type="text/html; charset=utf-8",
+            headers={"Content-Security-Policy": POLICY},
+        )
 
     return app
 

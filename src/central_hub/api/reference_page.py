@@ -1,9 +1,12 @@
 """The interface as one readable page, made from the OpenAPI document. No script, nothing loaded from elsewhere."""
 
 from html import escape
-from typing import Any
+from typing import Any, Final
 
-_STYLE = (
+POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+"""What the page may do in a browser: look like itself."""
+
+_STYLE: Final = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
     "code{background:#eef;padding:.1rem .3rem}h2{margin-top:2rem;font-size:1.1rem}"
     "td,th{text-align:left;padding:.1rem .8rem .1rem 0}"

@@ -178,6 +178,8 @@ class Bus:
         self._failed(error)
 
     async def _on_disconnected(self) -> None:
+        if self._client is None:
+            return  # closed by us
         self._failed(ConnectionError("the connection was lost"))
 
     async def _on_reconnected(self) -> None:

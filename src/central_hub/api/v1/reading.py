@@ -19,7 +19,7 @@ from central_hub.config.snapshot import Representation
 from central_hub.errors import InvalidRequest, NotFound, ReplicaBehind
 from central_hub.security.tokens import Grant
 from central_hub.service import CentralHubService
-from central_hub.storage.configs import LogEntry
+from central_hub.storage.configs import Document, LogEntry
 from central_hub_client.wire import HUB_MIN_REVISION, HUB_REVISION, HUB_STALE, Position
 
 WAIT_FOR_REVISION_SECONDS: Final = 2.0
@@ -35,21 +35,19 @@ async def read_config(
         past = await hub.history.config_at(service, query.environment, query.at, own=query.own)
         if query.after is not None and past.representation.object.position <= parse_position(hub, query.after):
             return _unchanged(hub, past.representation.etag)
-        return _config(hub, request, past.representation, provenance(past.layers) if query.explain else None)
+        return _config(hub, request, past.representation, await _explained(past.layers, query))
     if query.after is not None:
         after = parse_position(hub, query.after)
         if not await _newer(hub, service, query, after, grant):
             return _unchanged(hub, _current(hub, service, query).etag)
     found = _current(hub, service, query)
-    if not query.explain:
-        return _config(hub, request, found, None)
     snapshot = hub.tail.snapshot
     if query.own:
         document = snapshot.document(service, query.environment)
         layers = [] if document is None else [document]
     else:
         layers = layers_of(snapshot.document, service, query.environment)
-    return _config(hub, request, found, provenance(layers))
+    return _config(hub, request, found, await _explained(layers, query))
 
 
 async def reach_minimum(hub: CentralHubService, request: Request) -> None:
@@ -110,6 +108,11 @@ async def _newer(hub: CentralHubService, service: str, query: ReadQuery, after: 
                 return False
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(wake.wait(), remaining)
+
+
+async def _explained(layers: list[Document], query: ReadQuery) -> dict[str, dict[str, Any]] | None:
+    # Tens of thousands of leaves take a while: in a thread, so that nobody else waits for them.
+    return await asyncio.to_thread(provenance, layers) if query.explain else None
 
 
 def _current(hub: CentralHubService, service: str, query: ReadQuery) -> Representation:

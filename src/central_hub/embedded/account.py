@@ -47,6 +47,11 @@ def account_for_servers(cluster: Path) -> Account | None:
         return None
     if cluster.is_dir():
         status = cluster.lstat()
+        if status.st_uid == 0:
+            raise StartupRefused(
+                f"{cluster} belongs to root, as whom PostgreSQL does not run: give it back to the account it had, for"
+                f" example with `chown -R {CANDIDATES[1]} {cluster} {cluster.with_name('nats')}`"
+            )
         return Account(status.st_uid, status.st_gid)
     for name in CANDIDATES:
         try:

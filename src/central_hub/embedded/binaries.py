@@ -76,9 +76,6 @@ def reachable_postgres(installation: PostgresInstallation, directory: DataDirect
     catalog = installation.programs.parent / "share" / "postgresql" / "postgres.bki"
     if account is None or (account.can_execute(installation.postgres) and account.can_read(catalog)):
         return installation
-    copy = PostgresInstallation(
-        installation.version, directory.path / f"bin-postgres-{POSTGRES_MAJOR}-{installation.version}"
-    )
 
     def fill(site: Path) -> None:
         parts = (
@@ -91,28 +88,27 @@ def reachable_postgres(installation: PostgresInstallation, directory: DataDirect
             if (installation.site / part).is_dir():
                 shutil.copytree(installation.site / part, site / part, ignore=_NOT_NEEDED_TO_RUN)
 
-    _copy_once(copy.site, fill)
-    return copy
+    site = _copy_once(directory, "bin-postgres", f"{installation.version}-{POSTGRES_MAJOR}", fill)
+    return PostgresInstallation(installation.version, site)
 
 
 def reachable_nats_server(program: Path, directory: DataDirectory) -> Path:
     """The program, or a copy in the data directory where the servers' account cannot reach it."""
     if directory.account is None or directory.account.can_execute(program):
         return program
-    copy = directory.path / f"bin-nats-{metadata.version(_NATS_WHEEL)}"
 
     def fill(site: Path) -> None:
         site.mkdir()
         shutil.copy(program, site / program.name)
 
-    _copy_once(copy, fill)
-    return copy / program.name
+    return _copy_once(directory, "bin-nats", metadata.version(_NATS_WHEEL), fill) / program.name
 
 
-def _copy_once(target: Path, fill: Callable[[Path], None]) -> None:
-    """Fill a directory under another name and rename it, so that the target is whole or not there."""
+def _copy_once(directory: DataDirectory, kind: str, version: str, fill: Callable[[Path], None]) -> Path:
+    """Fill `<kind>-<version>` under another name and rename it: it is whole or not there. Removes other versions."""
+    target = directory.path / f"{kind}-{version}"
     if target.is_dir():
-        return
+        return target
     unfinished = target.with_name(f".{target.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     fill(unfinished)
@@ -121,3 +117,6 @@ def _copy_once(target: Path, fill: Callable[[Path], None]) -> None:
         owners_share = stat.S_IMODE(path.stat().st_mode) & 0o500
         path.chmod(owners_share | 0o200 | owners_share >> 3 | owners_share >> 6)
     unfinished.rename(target)
+    for outdated in set(target.parent.glob(f"{kind}-*")) - {target}:
+        shutil.rmtree(outdated)
+    return target

@@ -1,6 +1,5 @@
-"""Ends servers that a killed hub, or a killed PostgreSQL, has left behind."""
+"""Ends processes that a killed hub, or a killed PostgreSQL, has left behind."""
 
-import asyncio
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -9,17 +8,10 @@ from typing import Final
 
 import structlog
 
-from central_hub.embedded.process import Program
-
 _LOOK_EVERY_SECONDS: Final = 0.02
 _LAST_WAIT_SECONDS: Final = 5.0
 
 log = structlog.get_logger()
-
-
-async def end_leftovers(program: Program) -> None:
-    """End every process of the program that still runs, and return when they have ended."""
-    await asyncio.to_thread(end_processes, {Path(program.argv[0]).name}, program.directory, program.stop_signals)
 
 
 def end_processes(names: Collection[str], directory: Path, stop_signals: tuple[tuple[Signals, float], ...]) -> None:

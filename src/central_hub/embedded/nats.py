@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 import socket
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from signal import Signals
 from typing import Final
@@ -14,7 +14,7 @@ from central_hub.embedded.binaries import reachable_nats_server
 from central_hub.embedded.directory import DataDirectory
 from central_hub.embedded.leftovers import end_processes
 from central_hub.embedded.process import NotReady, Program
-from central_hub.embedded.supervisor import Supervisor, supervise
+from central_hub.embedded.supervisor import supervise
 from central_hub.errors import StartupRefused
 from central_hub_client.wire import BOOKMARK_SUBJECT, STREAM, UPDATE_SUBJECTS
 
@@ -30,8 +30,11 @@ _STOP_SIGNALS: Final = ((Signals.SIGTERM, 10.0),)
 _ANSWER_SECONDS: Final = 5.0
 
 
-async def start(directory: DataDirectory, program_file: Path) -> tuple[Supervisor, str, str]:
-    """Start the server. Returns it with the URL of the hub and that of clients. Raises StartupRefused."""
+async def start(directory: DataDirectory, program_file: Path, running: AsyncExitStack) -> tuple[str, str]:
+    """Start the server, to be stopped by `running`.
+
+    Returns the URL of the hub and that of clients. Raises StartupRefused.
+    """
     binary = await asyncio.to_thread(reachable_nats_server, program_file, directory)
     hub, client = urlsplit(directory.read(URL_FILE)), urlsplit(directory.read(CLIENT_URL_FILE))
     hub_password = hub.password or secrets.token_urlsafe(24)
@@ -47,6 +50,7 @@ async def start(directory: DataDirectory, program_file: Path) -> tuple[Superviso
         log_path=directory.subdirectory("log") / "nats.log",
         stop_signals=_STOP_SIGNALS,
         probe=lambda: _probe(port, "hub", hub_password),
+        end_leftovers=lambda: end_leftovers(directory),
     )
     if not _is_free(port):
         raise StartupRefused(
@@ -54,12 +58,12 @@ async def start(directory: DataDirectory, program_file: Path) -> tuple[Superviso
             f" stop that, or delete {URL_FILE} and {CLIENT_URL_FILE} there to have another port and new credentials"
             " chosen"
         )
-    server = await supervise(program)
+    running.push_async_callback((await supervise(program)).stop)
     url = f"nats://hub:{hub_password}@{_HOST}:{port}"
     client_url = f"nats://client:{client_password}@{_HOST}:{port}"
     directory.write(URL_FILE, url)
     directory.write(CLIENT_URL_FILE, client_url)
-    return server, url, client_url
+    return url, client_url
 
 
 async def end_leftovers(directory: DataDirectory) -> None:
@@ -76,7 +80,7 @@ server_name: central-hub
 listen: "{_HOST}:{port}"
 max_payload: 1MB
 jetstream {{
-  store_dir: {json.dumps(str(store))}
+  store_dir: {json.dumps(str(store), ensure_ascii=False)}
   max_memory_store: 64MB
   max_file_store: 1GB
 }}

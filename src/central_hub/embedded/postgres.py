@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import re
 import secrets
 import shutil
 import stat
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 from signal import Signals
 from typing import Final
@@ -18,7 +20,7 @@ from central_hub.embedded.binaries import POSTGRES_MAJOR, PostgresInstallation, 
 from central_hub.embedded.directory import DataDirectory
 from central_hub.embedded.leftovers import end_processes
 from central_hub.embedded.process import NotReady, Program, exit_status, start_child
-from central_hub.embedded.supervisor import Supervisor, supervise
+from central_hub.embedded.supervisor import supervise
 from central_hub.errors import StartupRefused
 
 ROLE: Final = "central_hub"
@@ -29,6 +31,7 @@ OWNER_URL_FILE: Final = "database.owner.url"
 
 _CLUSTER: Final = "postgres"
 _UNFINISHED_CLUSTER: Final = "postgres.new"
+_LOCK_FILE: Final = "postmaster.pid"
 _PORT: Final = 5432
 # SIGINT is the fast shutdown, which ends the sessions; SIGQUIT the immediate one, after which the log is replayed.
 _STOP_SIGNALS: Final = ((Signals.SIGINT, 10.0), (Signals.SIGQUIT, 5.0))
@@ -39,10 +42,12 @@ _CONNECT_TIMEOUT_SECONDS: Final = 5.0
 log = structlog.get_logger()
 
 
-async def start(directory: DataDirectory, installation: PostgresInstallation) -> tuple[Supervisor, str, str]:
-    """Start the server, setting it up where that has not been done or was not finished.
+async def start(
+    directory: DataDirectory, installation: PostgresInstallation, running: AsyncExitStack
+) -> tuple[str, str]:
+    """Start the server, to be stopped by `running`, and set it up where that was not done or not finished.
 
-    Returns it with the URL of the running role and that of the owner. Raises StartupRefused.
+    Returns the URL of the running role and that of the owner. Raises StartupRefused.
     """
     installation = await asyncio.to_thread(reachable_postgres, installation, directory)
     cluster = directory.path / _CLUSTER
@@ -67,26 +72,28 @@ async def start(directory: DataDirectory, installation: PostgresInstallation) ->
         account=directory.account,
         log_path=directory.subdirectory("log") / "postgres.log",
         stop_signals=_STOP_SIGNALS,
-        probe=lambda: _probe(maintenance_url),
+        probe=lambda: _probe(cluster, maintenance_url),
+        end_leftovers=lambda: end_leftovers(directory),
     )
-    # Nothing of ours runs any more, but the number in a lock file left by a crash may be another process's by now, and
-    # PostgreSQL would take that for a server on the same data.
-    (cluster / "postmaster.pid").unlink(missing_ok=True)
-    server = await supervise(program)
+    if (cluster / _LOCK_FILE).exists():
+        await end_leftovers(directory)
+    running.push_async_callback((await supervise(program)).stop)
     try:
-        await _set_up(maintenance_url, role_url, role_password)
-        directory.write(OWNER_URL_FILE, owner_url)
-        directory.write(URL_FILE, role_url)
-    except BaseException:
-        await server.stop()
-        raise
-    return server, role_url, owner_url
+        if not await _is_set_up(role_url):
+            await _set_up(maintenance_url, role_password)
+    except (OSError, asyncpg.PostgresError) as error:
+        raise StartupRefused(f"PostgreSQL could not be set up: {error or type(error).__name__}") from error
+    directory.write(OWNER_URL_FILE, owner_url)
+    directory.write(URL_FILE, role_url)
+    return role_url, owner_url
 
 
 async def end_leftovers(directory: DataDirectory) -> None:
     """End the server, or the making of the cluster, that a killed hub has left."""
     await asyncio.to_thread(end_processes, {"initdb", "postgres"}, directory.path / _UNFINISHED_CLUSTER, ())
     await asyncio.to_thread(end_processes, {"postgres"}, directory.path / _CLUSTER, _STOP_SIGNALS)
+    # The number in it may be another process's by now, which PostgreSQL would take for a server on the same data.
+    (directory.path / _CLUSTER / _LOCK_FILE).unlink(missing_ok=True)
 
 
 async def _initialise(
@@ -117,7 +124,7 @@ async def _initialise(
             try:
                 status = await asyncio.shield(ended)
             except asyncio.CancelledError:
-                process.kill()
+                os.killpg(process.pid, Signals.SIGKILL)
                 await ended
                 raise
             if status != 0:
@@ -130,13 +137,16 @@ async def _initialise(
     log.info("database_initialised", major=POSTGRES_MAJOR)
 
 
-async def _set_up(maintenance_url: str, role_url: str, role_password: str) -> None:
-    """Make role and database what `role_url` says, unless that can be connected to already."""
+async def _is_set_up(role_url: str) -> bool:
     try:
         await _connect_and_leave(role_url)
-        return
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError):
-        pass
+        return False
+    return True
+
+
+async def _set_up(maintenance_url: str, role_password: str) -> None:
+    """Make the role and the database. Each step finds out whether it was done: a crash may have come."""
     connection = await asyncpg.connect(maintenance_url, timeout=_CONNECT_TIMEOUT_SECONDS)
     try:
         if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", ROLE):
@@ -150,10 +160,12 @@ async def _set_up(maintenance_url: str, role_url: str, role_password: str) -> No
             await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
     finally:
         await connection.close()
-    await _connect_and_leave(role_url)
 
 
-async def _probe(maintenance_url: str) -> None:
+async def _probe(cluster: Path, maintenance_url: str) -> None:
+    # As pg_ctl does: asking a server that is still starting would fill its log with refusals.
+    if not (cluster / _LOCK_FILE).is_file() or "\nready" not in (cluster / _LOCK_FILE).read_text():
+        raise NotReady("it is starting")
     try:
         await _connect_and_leave(maintenance_url)
     except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError) as error:
@@ -173,8 +185,9 @@ async def _connect_and_leave(url: str) -> None:
 
 
 def _password(directory: DataDirectory, url_file: str) -> str:
-    """The password in a URL that was given out before, or a new one."""
-    return urlsplit(directory.read(url_file)).password or secrets.token_urlsafe(24)
+    """The password in a URL that was given out before, or a new one: letters, digits, - and _ alone."""
+    password = urlsplit(directory.read(url_file)).password or ""
+    return password if re.fullmatch(r"[\w-]+", password, re.ASCII) else secrets.token_urlsafe(24)
 
 
 def _url(user: str, password: str, sockets: Path, *, database: str = DATABASE) -> str:

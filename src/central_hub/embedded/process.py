@@ -20,7 +20,9 @@ from central_hub.errors import StartupRefused
 READY_SECONDS: Final = 60.0
 LOG_BYTES: Final = 8 * 1024 * 1024
 _PROBE_EVERY_SECONDS: Final = 0.01
-_LAST_WORDS_BYTES: Final = 2048
+_LAST_WORDS_BYTES: Final = 4096
+# Of PostgreSQL, and of nats-server before and after it has set up its log.
+_ERROR_MARKS: Final = ("FATAL:", "PANIC:", "[FTL]", "nats-server:")
 
 log = structlog.get_logger()
 
@@ -36,13 +38,15 @@ class Program:
     name: str
     argv: tuple[str, ...]
     directory: Path
-    """Where it runs, and nothing else of its name does: by this its processes are found again."""
+    """Where it runs, as nothing else of its name does: by this its processes are found again."""
     account: Account | None
     log_path: Path
     stop_signals: tuple[tuple[Signals, float], ...]
     """From the gentlest on: a signal, and the seconds after which the next one follows. SIGKILL is always the last."""
     probe: Callable[[], Awaitable[None]]
     """Raises NotReady until the server answers, StartupRefused when it answers wrongly."""
+    end_leftovers: Callable[[], Awaitable[None]]
+    """Ends what runs without us: a server that a killed hub has left, or the children of a server that was killed."""
 
 
 class ServerProcess:
@@ -51,6 +55,7 @@ class ServerProcess:
     def __init__(self, program: Program) -> None:
         self.program = program
         with open_log(program.log_path) as output:
+            self._log_start = output.tell()
             self._process = start_child(program.argv, program.directory, program.account, output)
         self.pid = self._process.pid
         self.ended = exit_status(self._process)
@@ -94,11 +99,13 @@ class ServerProcess:
         await asyncio.wait({self.ended})
 
     def last_words(self) -> str:
-        """The last line of the server's log."""
+        """Why the server ended, by its log: the last line that names an error, else the last line."""
         with self.program.log_path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST_WORDS_BYTES))
-            lines = file.read().decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+            length = file.seek(0, os.SEEK_END)
+            file.seek(max(0, length - _LAST_WORDS_BYTES, self._log_start if self._log_start <= length else 0))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+        errors = [line for line in lines if any(mark in line for mark in _ERROR_MARKS)]
+        return (errors or lines or ["it said nothing"])[-1].strip()
 
 
 def start_child(
@@ -150,10 +157,11 @@ def exit_status(process: subprocess.Popen[bytes]) -> "asyncio.Future[int]":
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """The log, which stays root's own, kept from growing for ever. Appending survives that it is cut."""
+    """The log at its end, kept from growing for ever. A server that appends goes on writing where it was cut."""
     bound_log(path)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    return os.fdopen(descriptor, "wb", buffering=0)
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "wb", buffering=0)
+    file.seek(0, os.SEEK_END)
+    return file
 
 
 def bound_log(path: Path) -> None:

@@ -59,10 +59,8 @@ class EmbeddedServers:
             await postgres.end_leftovers(directory)
         directory.note_running()
 
-        database, database_url, owner_url = await postgres.start(directory, installation)
-        self._running.push_async_callback(database.stop)
-        bus, nats_url, client_url = await nats.start(directory, nats_server)
-        self._running.push_async_callback(bus.stop)
+        database_url, owner_url = await postgres.start(directory, installation, self._running)
+        nats_url, client_url = await nats.start(directory, nats_server, self._running)
         return Endpoints(database_url, owner_url, nats_url, client_url)
 
     def _release(self, error_type: type[BaseException] | None, *_: object) -> None:

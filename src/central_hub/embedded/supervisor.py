@@ -5,7 +5,6 @@ from typing import Final
 
 import structlog
 
-from central_hub.embedded.leftovers import end_leftovers
 from central_hub.embedded.process import Program, ServerProcess, bound_log
 from central_hub.errors import StartupRefused
 
@@ -33,22 +32,22 @@ class Supervisor:
         await asyncio.gather(self._task, return_exceptions=True)
         await self._server.end()
         if self._server.ended.result() < 0:
-            # Killed, it could not end its own children.
-            await end_leftovers(self._server.program)
+            # Killed, it could not end its children.
+            await self._server.program.end_leftovers()
         log.info("server_stopped", server=self._server.program.name)
 
     async def _keep_running(self) -> None:
         program = self._server.program
         while True:
-            await self._wait_for_end()
-            log.warning(
-                "server_ended",
-                server=program.name,
-                status=self._server.ended.result(),
-                last_words=self._server.last_words(),
-            )
-            await self._start_again()
-            log.warning("server_restarted", server=program.name, pid=self._server.pid)
+            try:
+                await self._wait_for_end()
+                status = self._server.ended.result()
+                log.warning("server_ended", server=program.name, status=status, last_words=self._server.last_words())
+                await self._start_again()
+                log.warning("server_restarted", server=program.name, pid=self._server.pid)
+            except Exception:  # a server must not stay dead because, say, its log could not be read
+                log.exception("supervision_failed", server=program.name)
+                await asyncio.sleep(LONGEST_DELAY_SECONDS)
 
     async def _wait_for_end(self) -> None:
         program = self._server.program
@@ -63,7 +62,7 @@ class Supervisor:
             await asyncio.sleep(delay)
             delay = min(2 * delay, LONGEST_DELAY_SECONDS)
             try:
-                await end_leftovers(program)
+                await program.end_leftovers()
                 self._server = ServerProcess(program)
                 await self._server.wait_until_ready()
                 return

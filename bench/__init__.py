@@ -1,0 +1,1 @@
+"""Measures a hub against the bare technique for the same job, in one run on one machine: `make bench`."""

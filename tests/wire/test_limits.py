@@ -563,7 +563,8 @@ def test_three_hundred_bad_peers_are_gone_within_ten_seconds_and_nobody_else_not
         stop.set()
         latencies = [latency for future in running for latency in future.result()]
     print(
-        f"{most} connections at most, gone after {gone_after:.1f} s; {len(latencies)} answers, worst {max(latencies):.3f} s"
+        f"{most} connections at most, gone after {gone_after:.1f} s;"
+        f" {len(latencies)} answers, worst {max(latencies):.3f} s"
     )
     assert most > 290
     assert gone_after < 10.5

@@ -12,7 +12,7 @@ CHANGING = "Change"
 GUARDING = "Guard"
 
 
-def _service(name: str) -> str:
+def parse_service(name: str) -> str:
     if not is_document_name(name):
         raise typer.BadParameter(
             f"{name!r} cannot name a service: 1 to 100 characters a-z, 0-9 and -, no reserved word; _global is the"
@@ -28,7 +28,8 @@ def _environment(name: str) -> str:
 
 
 Service = Annotated[
-    str, typer.Argument(parser=_service, metavar="SERVICE", help="Which service; `_global` lies under all of them.")
+    str,
+    typer.Argument(parser=parse_service, metavar="SERVICE", help="Which service; `_global` lies under all of them."),
 ]
 Environment = Annotated[
     str,

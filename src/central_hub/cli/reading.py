@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-from central_hub.cli.key_paths import WrongKey, find, parse_key
+from central_hub.cli import change_list
+from central_hub.cli.key_paths import WrongKey, dotted_pointer, find, parse_key, pointer
+from central_hub.cli.legible import short
 from central_hub.cli.options import READING, Environment, Service
 from central_hub.cli.session import Failed, Session, command
 from central_hub_client.wire import DEFAULT_ENVIRONMENT
@@ -13,12 +15,17 @@ Own = Annotated[bool, typer.Option("--own", help="Only the document itself, with
 At = Annotated[
     str | None, typer.Option("--at", metavar="REVISION|TIME", help="As it was: 42, 1.42 or 2026-11-23T14:00:00Z.")
 ]
+Revision = Annotated[str | None, typer.Argument(metavar="REVISION", help="42 or 1.42")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many entries.")]
 Key = Annotated[str | None, typer.Argument(metavar="[KEY]", help="Only this: operational.batch_size")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     command(app, READING)(get)
+    command(app, READING)(explain)
+    command(app, READING)(history)
+    command(app, READING)(diff)
 
 
 def get(
@@ -56,3 +63,79 @@ def get(
         f" {found['version']}, changed by {found['updated_by']} at {found['updated_at']}"
     )
     output.document(found["config"])
+
+
+def explain(
+    session: Session,
+    service: Service,
+    key: Key = None,
+    own: Own = False,
+    at: At = None,
+    environment: Environment = DEFAULT_ENVIRONMENT,
+) -> None:
+    """Show where every value of a configuration comes from: the layer, its revision, and who wrote it."""
+    found = session.hub.get(f"/config/{service}", environment=environment, own=own, at=at, explain=True).value
+    provenance = found["provenance"]
+    if key is not None:
+        below = pointer(parse_key(key))
+        provenance = {
+            place: source for place, source in provenance.items() if place == below or place.startswith(f"{below}/")
+        }
+        if not provenance:
+            raise Failed(f"there is no key {key} in the configuration of {service} in environment {environment}")
+    if session.output.as_json:
+        session.output.json(provenance)
+        return
+    rows = [
+        (
+            dotted_pointer(place),
+            short(find(found["config"], parse_key(place)), width=40),
+            source["layer"],
+            str(source["revision"]),
+            source["changed_by"],
+        )
+        for place, source in sorted(provenance.items())
+    ]
+    session.output.table(("key", "value", "layer", "revision", "by"), rows)
+
+
+def history(
+    session: Session, service: Service, limit: Limit = 20, environment: Environment = DEFAULT_ENVIRONMENT
+) -> None:
+    """Show what happened to a document, newest first."""
+    page = session.hub.get(f"/config/history/{service}", environment=environment, limit=limit).value
+    if session.output.as_json:
+        session.output.json(page)
+        return
+    rows = [
+        (
+            f"{entry['epoch']}.{entry['revision']}",
+            entry["changed_at"],
+            entry["changed_by"],
+            entry["action"],
+            entry["version"],
+            "redacted" if entry.get("redacted") else change_list.summary(entry["changes"]),
+            entry["reason"] or "",
+        )
+        for entry in page["history"]
+    ]
+    session.output.table(("revision", "at", "by", "action", "version", "changes", "reason"), rows)
+
+
+def diff(
+    session: Session,
+    service: Service,
+    old: Revision = None,
+    new: Revision = None,
+    environment: Environment = DEFAULT_ENVIRONMENT,
+) -> None:
+    """Show what differs between two revisions of a document; by default the previous and the current one."""
+    found = session.hub.get(f"/config/diff/{service}", environment=environment, from_=old, to=new).value
+    if session.output.as_json:
+        session.output.json(found)
+        return
+    before = "nothing" if found["from"] is None else f"revision {found['from']}"
+    session.output.text(f"{service} in environment {environment}, from {before} to revision {found['to']}:")
+    change_list.show(session.output, found["changes"])
+    if not found["changes"]:
+        session.output.text("  no difference")

@@ -1,4 +1,4 @@
-"""`set`: change single keys of a document."""
+"""`set`, `rollback`: change a document, after showing what will change."""
 
 from typing import Annotated, Any
 
@@ -19,12 +19,14 @@ Assignments = Annotated[
 Unset = Annotated[
     list[str] | None, typer.Option("--unset", metavar="KEY", help="Remove a key. Repeatable.", show_default=False)
 ]
+Revision = Annotated[str, typer.Argument(metavar="REVISION", help="42 or 1.42, as `history` shows it.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and show the changes, store nothing.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     command(app, CHANGING, "set")(set_keys)
+    command(app, CHANGING)(rollback)
 
 
 def set_keys(
@@ -65,6 +67,33 @@ def set_keys(
         session.confirm(f"Remove {', '.join(gone)} from {service} in environment {environment}?", yes=yes)
     done = session.hub.write("PATCH", path, patch, content_type=MERGE_PATCH, if_match=proposed.etag, **query)
     show_outcome(session.output, done.value)
+
+
+def rollback(
+    session: Session,
+    service: Service,
+    revision: Revision,
+    environment: Environment = DEFAULT_ENVIRONMENT,
+    reason: Reason = None,
+    yes: Yes = False,
+) -> None:
+    """Make a document what it was at an earlier revision. It becomes a new revision: nothing is lost."""
+    output, hub = session.output, session.hub
+    newest = hub.get(f"/config/history/{service}", environment=environment, limit=1).value["history"][0]
+    current = f"{newest['epoch']}.{newest['revision']}"
+    changes = hub.get(f"/config/diff/{service}", environment=environment, from_=current, to=revision).value["changes"]
+    if not output.as_json:
+        output.text(f"{service} in environment {environment}, back to revision {revision}:")
+        change_list.show(output, changes)
+    if changes:
+        session.confirm(f"Roll {service} back?", yes=yes)
+    body: dict[str, Any] = {"revision": revision, "environment": environment}
+    if newest["action"] != "deleted":
+        # What was shown is what is done: if somebody changes the document meanwhile, this is refused.
+        body["expected_revision"] = current
+    if reason is not None:
+        body["reason"] = reason
+    show_outcome(output, hub.write("POST", f"/config/rollback/{service}", body).value)
 
 
 def _create(

@@ -1,0 +1,90 @@
+"""`token`: make, list and revoke tokens."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+
+import typer
+
+from central_hub.cli.options import GUARDING
+from central_hub.cli.session import ExitCode, Failed, Session, command
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Who it is for: a person or a service.")]
+Verbs = Annotated[
+    list[str],
+    typer.Option("--verb", metavar="VERB", help="read, write, register, force, approve or admin. Repeatable."),
+]
+Services = Annotated[
+    list[str], typer.Option("--service", metavar="PATTERN", help="own-*; `*` does not cover _global. Repeatable.")
+]
+Environments = Annotated[list[str] | None, typer.Option("--environment", "-e", metavar="PATTERN", help="Repeatable.")]
+Expires = Annotated[str | None, typer.Option("--expires", metavar="30d|12h", help="After how long it ends.")]
+TokenId = Annotated[str, typer.Argument(metavar="ID", help="As `token list` shows it.")]
+
+_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    group = typer.Typer(no_args_is_help=True, help="Make, list and revoke tokens.")
+    command(group, GUARDING)(create)
+    command(group, GUARDING, "list")(list_tokens)
+    command(group, GUARDING)(revoke)
+    app.add_typer(group, name="token", rich_help_panel=GUARDING)
+
+
+def create(
+    session: Session,
+    name: Name,
+    verb: Verbs,
+    service: Services,
+    environment: Environments = None,
+    expires: Expires = None,
+) -> None:
+    """Make a token. It is printed once and kept by the hub only as a hash."""
+    body: dict[str, Any] = {"name": name, "verbs": verb, "services": service, "environments": environment or ["*"]}
+    if expires is not None:
+        body["expires_at"] = (datetime.now(UTC) + _duration(expires)).isoformat()
+    made = session.hub.write("POST", "/tokens", body).value
+    if session.output.as_json:
+        session.output.json(made)
+        return
+    session.output.text(made["token"])
+    session.output.note(f"token {made['id']} for {name}: it is shown this once; hand it over safely")
+
+
+def list_tokens(session: Session) -> None:
+    """List the valid tokens, without the tokens themselves."""
+    tokens = session.hub.get("/tokens").value["tokens"]
+    if session.output.as_json:
+        session.output.json(tokens)
+        return
+    rows = [
+        (
+            token["id"],
+            token["name"],
+            " ".join(token["verbs"]),
+            " ".join(token["services"]),
+            " ".join(token["environments"]),
+            token["created_at"],
+            token["expires_at"] or "never",
+        )
+        for token in tokens
+    ]
+    session.output.table(("id", "name", "verbs", "services", "environments", "created", "expires"), rows)
+
+
+def revoke(session: Session, token_id: TokenId) -> None:
+    """End a token: within two seconds it opens nothing any more."""
+    session.hub.write("DELETE", f"/tokens/{token_id}")
+    if session.output.as_json:
+        session.output.json({"revoked": token_id})
+    else:
+        session.output.text(f"token {token_id} is revoked")
+
+
+def _duration(text: str) -> timedelta:
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([dhm])", text)
+    if match is None:
+        raise Failed(f"{text!r} is no duration: write 30d, 12h or 90m", code=ExitCode.USAGE)
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})

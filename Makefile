@@ -28,6 +28,9 @@ up: install ## start a hub with its own PostgreSQL and NATS and sample documents
 test: install ## run all tests on a real PostgreSQL and a real NATS
 	@$(BIN)/python -m pytest
 
+soak: install ## run the long tests: a thousand kills, every byte of an exchange, the full counts (hours)
+	@$(BIN)/python -m pytest -m soak
+
 check: install ## what CI runs: format, lint, types, generated docs, all tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .

@@ -28,6 +28,9 @@ up: install ## start a hub with its own PostgreSQL and NATS and sample documents
 test: install ## run all tests on a real PostgreSQL and a real NATS
 	@$(BIN)/python -m pytest
 
+soak: install ## run the long tests: a thousand kills, every byte of an exchange, the full counts (hours)
+	@$(BIN)/python -m pytest -m soak --timeout 0
+
 check: install ## what CI runs: format, lint, types, generated docs, all tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -47,9 +50,6 @@ demo: install ## hub, stand-in API and pilot service: change settings while they
 
 bench: install ## measure against bare servers on this machine, and write docs/explanation/performance.md
 	@$(BIN)/python -m bench
-
-soak: install ## the full fault runs, for an hour or more
-	@$(BIN)/python -m pytest -m soak --timeout 0
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

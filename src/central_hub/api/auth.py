@@ -8,7 +8,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from central_hub.api.problems import send_problem
-from central_hub.errors import Forbidden, InvalidName, NotFound, Unauthenticated
+from central_hub.errors import Forbidden, InvalidName, NotFound, StoreUnavailable, Unauthenticated
 from central_hub.security.registry import TokenRegistry
 from central_hub.security.tokens import Grant, Verb
 from central_hub_client.wire import is_document_name, is_environment_name
@@ -32,7 +32,12 @@ class Authentication:
         if scope["type"] != "http" or scope["raw_path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        grant = grant_of(scope, self._tokens)
+        token = token_of(scope)
+        if token is not None and not self._tokens.is_loaded:
+            # Refusing a valid token would tell its holder to give up, and this passes.
+            await send_problem(send, StoreUnavailable("the hub is starting: the tokens are not loaded yet"))
+            return
+        grant = None if token is None else self._tokens.grants.find(token, datetime.now(UTC))
         if grant is None:
             await send_problem(send, Unauthenticated("send a valid token: Authorization: Bearer <token>"))
             return
@@ -40,15 +45,13 @@ class Authentication:
         await self._app(scope, receive, send)
 
 
-def grant_of(scope: Scope, tokens: TokenRegistry) -> Grant | None:
-    """The grant of the token that a request carries in its Authorization header, and nowhere else."""
+def token_of(scope: Scope) -> str | None:
+    """The token that a request carries in its Authorization header, and nowhere else."""
     credentials = [value for name, value in scope["headers"] if name == b"authorization"]
     if len(credentials) != 1:
         return None
     scheme, _, token = credentials[0].partition(b" ")
-    if scheme.lower() != b"bearer":
-        return None
-    return tokens.grants.find(token.strip().decode("latin-1"), datetime.now(UTC))
+    return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
 
 
 def needs(verb: Verb) -> Callable[[Request], Awaitable[Grant]]:

@@ -1,5 +1,6 @@
 """The valid tokens, kept in memory: every request is decided without the database."""
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -35,7 +36,9 @@ class TokenRegistry:
         self._on_change = on_change
         self._clock = clock
         self._version = -1
+        self._loading = asyncio.Lock()
         self.grants = Grants()
+        self.is_loaded = False
 
     async def refresh(self, version: int) -> None:
         """Read the tokens anew if they have changed since. Raises StoreUnavailable."""
@@ -104,9 +107,12 @@ class TokenRegistry:
                 raise StartupRefused(f"the admin token cannot be written to {path}: {error.strerror}") from error
 
     async def _load(self) -> None:
-        async with self._database.reading() as connection:
-            rows = await tokens.valid(connection)
-        self.grants = Grants((row.sha256, _grant(row)) for row in rows)
+        # One at a time: what was read before a token was revoked must not take the place of what was read after.
+        async with self._loading:
+            async with self._database.reading() as connection:
+                rows = await tokens.valid(connection)
+            self.grants = Grants((row.sha256, _grant(row)) for row in rows)
+            self.is_loaded = True
         self._on_change()
 
     def _row(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.storage.tables import hub_state, tokens
@@ -40,9 +41,13 @@ async def find(connection: AsyncConnection, sha256: bytes) -> TokenRow | None:
 
 
 async def add(connection: AsyncConnection, token: TokenRow) -> None:
-    """Keep a new token and tell the other replicas to look."""
+    """Keep a new token and tell the other replicas to look.
+
+    Two replicas that start together with the same file keep the same admin token: the second one changes nothing.
+    """
     await connection.execute(
-        sa.insert(tokens).values(
+        insert(tokens)
+        .values(
             id=token.id,
             name=token.name,
             sha256=token.sha256,
@@ -53,6 +58,7 @@ async def add(connection: AsyncConnection, token: TokenRow) -> None:
             created_by=token.created_by,
             expires_at=token.expires_at,
         )
+        .on_conflict_do_nothing(index_elements=[tokens.c.sha256])
     )
     await _bump(connection)
 

@@ -1,0 +1,37 @@
+"""Seeds, fleets of one's own, and a line at the end for every test that injected faults."""
+
+import os
+import random
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.faults.harness import Fleet, own_fleet
+from tests.faults.report import LINES
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if LINES:
+        terminalreporter.section("faults")
+        for line in LINES:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """FAULT_SEED repeats a run's schedule; otherwise every run takes another."""
+    return int(os.environ.get("FAULT_SEED") or secrets.randbelow(10**6))
+
+
+@pytest.fixture
+def rng(seed: int, request: pytest.FixtureRequest) -> random.Random:
+    """Chance for one test, independent of which other tests run."""
+    return random.Random(f"{seed} {request.node.name}")
+
+
+@pytest.fixture(scope="module")
+async def fleet() -> AsyncIterator[Fleet]:
+    """Servers and two replicas that the tests of one module may break."""
+    async with own_fleet(hubs=2) as fleet:
+        yield fleet

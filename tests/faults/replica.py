@@ -1,0 +1,74 @@
+"""A hub as a child process, which can be told to break itself at a chosen point of a write.
+
+The points are reached by replacing functions of the hub in this process: the product has no hooks for it.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from central_hub import process
+from central_hub.config import store
+from central_hub.config.announcer import Announcer
+from central_hub.service import CentralHubService
+from central_hub.settings import HubSettings
+
+
+def run(settings: HubSettings, log: Path, parent: int, failpoint: str) -> None:
+    """Serve until killed, or until the process that wanted this hub has ended."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    if failpoint:
+        getattr(sys.modules[__name__], failpoint)()
+    process.run(process.run_on_own_servers(settings, _ready))
+
+
+async def _ready(_hub: CentralHubService, _url: str) -> None:
+    return
+
+
+def _end_with(parent: int) -> None:
+    while True:
+        time.sleep(1)
+        try:
+            os.kill(parent, 0)
+        except ProcessLookupError:
+            os._exit(3)
+
+
+def die_before_announcing() -> None:
+    """The change is committed, and nobody has been told."""
+
+    async def die(*_: Any) -> bool:
+        os._exit(9)
+
+    Announcer.announced = die  # type: ignore[method-assign]
+
+
+def die_before_committing() -> None:
+    """Everything is written, and the commit is never sent."""
+    save = store.configs.save
+
+    async def save_and_die(*arguments: Any, **named: Any) -> Any:
+        await save(*arguments, **named)
+        os._exit(9)
+
+    store.configs.save = save_and_die
+
+
+def freeze_with_the_lock() -> None:
+    """The commit lock is held by a process that neither goes on nor ends: once."""
+    lock = store.configs.lock
+
+    async def lock_and_freeze(connection: Any) -> None:
+        await lock(connection)
+        store.configs.lock = lock
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    store.configs.lock = lock_and_freeze

@@ -1,7 +1,7 @@
 """What a connection may cost: time, bytes and places. uvicorn bounds none of them.
 
-A peer that is slow, silent or endless is let go after a bounded time, and never makes the hub remember more than some
-number of bytes; every honest peer keeps its connection. What is refused here is refused before any application code
+A peer that is slow, silent or endless is let go after a bounded time, and never makes the hub remember more than a
+bounded number of bytes; an honest one notices nothing. What is refused here is refused before any application code
 runs, so it is answered without asking for a token.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
 import httptools
+import structlog
 import uvicorn
-from uvicorn._types import ASGI3Application
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -27,7 +27,12 @@ if sys.platform == "linux":
     import fcntl
     import termios
 
+log = structlog.get_logger()
+
 _TICK_SECONDS: Final = 0.5
+_PROGRESS_BYTES: Final = 4096
+"""Who takes less than this in the time of a stall takes nothing."""
+_FRAMING: Final = frozenset((b"host", b"expect", b"transfer-encoding", b"content-length"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,29 @@ class ConnectionLimits:
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol within `limits`."""
 
+    # Not in the instance's dictionary: with so many names that would lose its fast form.
+    __slots__ = (
+        "_body_bytes",
+        "_body_since",
+        "_chunk_bytes",
+        "_deadline",
+        "_early_answer",
+        "_fault",
+        "_has_body",
+        "_head_bytes",
+        "_host",
+        "_is_dismissed",
+        "_is_draining",
+        "_is_leaving",
+        "_is_reading_head",
+        "_may_keep_alive",
+        "_progress_at",
+        "_running",
+        "_unsent_bytes",
+        "_watchdog",
+        "_wire_bytes",
+    )
+
     limits: ClassVar[ConnectionLimits] = ConnectionLimits()
 
     @classmethod
@@ -72,9 +100,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        # A connection waits for a header, then for a body, then for the application; which takes as long as it takes.
+        # A connection waits for a header, then for a body, then for the application, which may take any time.
         self._deadline = math.inf
         self._is_reading_head = True
+        self._host: bytes | None = None
+        self._has_body = False
+        self._fault = ""
         self._chunk_bytes = 0
         self._head_bytes = 0
         self._wire_bytes = 0
@@ -109,6 +140,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_draining = True
         self._may_keep_alive = False
         super().shutdown()
+        self._is_dismissed = self.transport.is_closing() and self.scheme == "https"
 
     def data_received(self, data: bytes) -> None:
         if self._is_leaving:
@@ -140,20 +172,35 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         # Fields that come after a chunked body (trailers) would join a header that was judged already.
         if self._is_reading_head:
-            super().on_header(name, value)
+            name = name.lower()
+            if name in _FRAMING:
+                self._note(name, value)
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         upgrades = self.parser.should_upgrade()
-        self._check_head(upgrades=upgrades)
+        has_body, self._has_body = self._has_body, False
+        self._check_head(upgrades, has_body)
         super().on_headers_complete()
+        if not self.pipeline:
+            self._running = self.cycle
+        if upgrades:
+            self.cycle.keep_alive = False
+        if has_body:
+            self._expect_body(self.cycle)
+
+    def _expect_body(self, cycle: RequestResponseCycle) -> None:
         self._is_reading_head = False
         self._wire_bytes, self._body_bytes = -self._chunk_bytes, 0
+        self._start_body_clock()
+        # Until the body is there, an answer is an early one, and the connection ends with it.
+        self._may_keep_alive = cycle.keep_alive and not self._is_draining
+        cycle.keep_alive = False
+        cycle.transport = self._early_answer  # type: ignore[assignment]
+
+    def _start_body_clock(self) -> None:
         self._body_since = self.loop.time()
         self._deadline = self._body_since + self.limits.body_grace_seconds
-        # Until the body is there, an answer is an early one, and the connection ends with it (on_message_complete).
-        self._may_keep_alive = self.cycle.keep_alive and not upgrades and not self._is_draining
-        self.cycle.keep_alive = False
-        self.cycle.transport = self._early_answer  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
@@ -163,13 +210,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._is_reading_head = True
         self._head_bytes = -self._chunk_bytes  # what came together with the end of this request does not count
         self._deadline = math.inf
-        cycle = self.cycle
-        if not cycle.response_started:
-            cycle.keep_alive = self._may_keep_alive
-            cycle.transport = self.transport
+        if not self._is_reading_head:
+            self._is_reading_head = True
+            if not self.cycle.response_started:
+                self.cycle.keep_alive = self._may_keep_alive
+                self.cycle.transport = self.transport
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -179,16 +226,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            self._running, app = self.pipeline.pop()
+            self._start_asgi_task(self._running, app)
             if not self._is_reading_head:
-                self._body_since = self.loop.time()
-                self._deadline = self._body_since + self.limits.body_grace_seconds
+                self._start_body_clock()
         else:
             self._deadline = self.loop.time() + self.limits.head_seconds
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
 
     def _should_upgrade(self) -> bool:
         return False
@@ -202,32 +245,33 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
 
-    def _check_head(self, *, upgrades: bool) -> None:
-        if len(self.pipeline) >= self.limits.pipelined_requests:
-            raise MalformedRequest("too many requests wait for the answer to the one before them")
-        if (
-            self._head_bytes + self._chunk_bytes > self.limits.head_bytes
-            and len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self.limits.head_bytes
-        ):
-            raise self._head_too_large()
-        host: bytes | None = None
-        has_body = False
-        for name, value in self.headers:
-            if name == b"host":
-                if host is not None:
-                    raise MalformedRequest("the request has more than one Host")
-                host = value
-            elif name == b"transfer-encoding":
-                if value.lower() != b"chunked":
-                    raise MalformedRequest("chunked is the only Transfer-Encoding that is understood")
-                has_body = True
-            elif name == b"content-length":
-                has_body = has_body or value != b"0"
-        if upgrades and has_body:
+    def _note(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            if self._host is not None:
+                self._fault = "the request has more than one Host"
+            self._host = value
+        elif name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+        else:
+            self._has_body = True
+            if name == b"transfer-encoding" and value.lower() != b"chunked":
+                self._fault = "chunked is the only Transfer-Encoding that is understood"
+
+    def _check_head(self, upgrades: bool, has_body: bool) -> None:
+        if self._head_bytes + self._chunk_bytes > self.limits.head_bytes:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > self.limits.head_bytes:
+                raise self._head_too_large()
+        if self.url[:1] != b"/" and not _names_the_same_host(self.url, self._host):
+            self._fault = "the request target must be a path"
+        elif upgrades and has_body:
             # The parser takes the body of such a request for the next request.
-            raise MalformedRequest("the protocol cannot be changed here: send the request without Upgrade")
-        if not self.url.startswith(b"/") and not _names_the_same_host(self.url, host):
-            raise MalformedRequest("the request target must be a path")
+            self._fault = "the protocol cannot be changed here: send the request without Upgrade"
+        elif len(self.pipeline) >= self.limits.pipelined_requests:
+            self._fault = "too many requests wait for the answer to the one before them"
+        if self._fault:
+            raise MalformedRequest(self._fault)
+        self._host = None
 
     def _head_too_large(self) -> HubError:
         return HeaderTooLarge(f"request line and header may have {self.limits.head_bytes} bytes at most")
@@ -237,9 +281,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         now = self.loop.time()
         unsent = self.transport.get_write_buffer_size()
         # What TLS hands on is not seen here: that it does not block is progress, and the kernel has its own limit.
-        if unsent == 0 or unsent < self._unsent_bytes or (self.scheme == "https" and not self.flow.write_paused):
-            self._progress_at = now
-        self._unsent_bytes = unsent
+        hands_on = self.scheme == "https" and not self.flow.write_paused
+        if unsent == 0 or unsent <= self._unsent_bytes - _PROGRESS_BYTES or hands_on:
+            self._progress_at, self._unsent_bytes = now, unsent
+        self._unsent_bytes = max(self._unsent_bytes, unsent)
         if now - self._progress_at > self.limits.stall_seconds or self._is_dismissed:
             self.transport.abort()
         elif self.flow.read_paused and not self._is_leaving:
@@ -266,6 +311,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: HubError) -> None:
         """Answer with the error and leave; an answer to an earlier request comes before that, and is the last."""
+        log.debug("request_refused", status=error.status, detail=error.detail)
         running = self._running
         if running is None or running.response_complete:
             self._leave_with(error)

@@ -21,6 +21,11 @@ def default_data_dir() -> Path:
     return Path(platformdirs.user_data_dir("central-hub", appauthor=False))
 
 
+def editor_command() -> str:
+    """The editor of whoever sits at the terminal, as programs that open one have always found it."""
+    return os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+
+
 class HubSettings(BaseSettings):
     """Everything an operator may set. Each field is `CENTRAL_HUB_<NAME>` in the environment."""
 

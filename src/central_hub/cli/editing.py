@@ -1,7 +1,6 @@
 """`edit`: a document in an editor, shown as a diff before it is stored."""
 
 import json
-import os
 import shlex
 import subprocess
 import tempfile
@@ -14,6 +13,7 @@ from central_hub.cli import change_list
 from central_hub.cli.options import CHANGING, Allow, Environment, Reason, Service, Yes
 from central_hub.cli.outcome import show_outcome, show_proposal
 from central_hub.cli.session import ExitCode, Failed, Session, command
+from central_hub.settings import editor_command
 from central_hub_client import strict_json
 from central_hub_client.errors import CentralHubError, Conflict, NotFound
 from central_hub_client.wire import DEFAULT_ENVIRONMENT
@@ -77,8 +77,7 @@ def edit(
 
 
 def _in_editor(text: str) -> str:
-    # `os.environ` is the editor's business here, as in every program that opens one.
-    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    editor = shlex.split(editor_command())
     with tempfile.NamedTemporaryFile("w+", suffix=".json", encoding="utf-8", delete=False) as file:
         file.write(text)
     path = Path(file.name)

@@ -60,6 +60,11 @@ class Snapshot:
     def bookmark(self) -> Bookmark:
         return Bookmark(self.hub_id, self.epoch, self.revision, self.audit_head)
 
+    @property
+    def head(self) -> Head:
+        """Where the log ended when this was current."""
+        return Head(self.hub_id, self.epoch, self.revision, self.audit_head, tokens_version=0)
+
     def document(self, service: str, environment: str) -> Document | None:
         """The document itself, or its tombstone."""
         return self.documents.get((service, environment))

@@ -14,7 +14,7 @@ from central_hub.config.plan import Write, plan
 from central_hub.config.snapshot import own_representation
 from central_hub.config.tail import Tail
 from central_hub.connections.database import Database
-from central_hub.errors import IdempotencyMismatch, StoreUnavailable
+from central_hub.errors import HubError, IdempotencyMismatch, StoreUnavailable
 from central_hub.storage import configs, idempotency
 from central_hub.storage.configs import Action, Commit, Document, DocumentChange, Head
 from central_hub.storage.idempotency import Remembered
@@ -34,6 +34,19 @@ class Outcome:
     answer: Mapping[str, Any]
     etag: str
     position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """What a write comes to, if the document is still this one when its turn has come."""
+
+    document: Document | None
+    epoch: int
+    change: DocumentChange | None
+
+    def still_holds(self, head: Head, revision: int | None) -> bool:
+        """Whether the document is the one that was planned for, now that nobody else can change it."""
+        return head.epoch == self.epoch and revision == (None if self.document is None else self.document.revision)
 
 
 class ConfigStore:
@@ -56,7 +69,8 @@ class ConfigStore:
         """Carry out one write. Raises the HubError of the first rule that it breaks, and StoreUnavailable."""
         if self._tail.fenced is not None:
             raise StoreUnavailable(self._tail.fenced)
-        outcome, commit = await self._database.transaction(lambda connection: self._write(connection, write))
+        known = await self._plan_on_snapshot(write)
+        outcome, commit = await self._database.transaction(lambda connection: self._write(connection, write, known))
         if commit is None:
             return outcome
         # After the commit: nobody may hear of a row that cannot be read yet.
@@ -69,20 +83,38 @@ class ConfigStore:
         moment = self._clock() - REMEMBERED_FOR
         await self._database.transaction(lambda connection: idempotency.forget_before(connection, moment))
 
-    async def _write(self, connection: AsyncConnection, write: Write) -> tuple[Outcome, Commit | None]:
-        if (again := await self._answered_before(connection, write)) is not None:
-            return again, None
-        document = await configs.get(connection, write.service, write.environment)
-        head = await configs.head(connection)
-        planned = await _plan(write, document, head)
-        if write.dry_run:
-            return _outcome(write, planned, head, document, status="valid"), None
+    async def _plan_on_snapshot(self, write: Write) -> _Planned | None:
+        """The plan on what this replica has applied, which spares two questions to the database.
+
+        None where it may not be the truth: a refusal must speak of the document as it is stored, and so must a dry run.
+        """
+        if write.dry_run or not self._tail.is_loaded:
+            return None
+        snapshot = self._tail.snapshot
+        document = snapshot.document(write.service, write.environment)
+        try:
+            return _Planned(document, snapshot.epoch, await _plan(write, document, snapshot.head))
+        except HubError:
+            return None
+
+    async def _write(
+        self, connection: AsyncConnection, write: Write, known: _Planned | None
+    ) -> tuple[Outcome, Commit | None]:
+        if known is None:
+            if (again := await self._answered_before(connection, write)) is not None:
+                return again, None
+            document = await configs.get(connection, write.service, write.environment)
+            head = await configs.head(connection)
+            known = _Planned(document, head.epoch, await _plan(write, document, head))
+            if write.dry_run:
+                return _outcome(write, known.change, head, document, status="valid"), None
         # From here on one writer at a time, so everything that takes long has been done before.
         await configs.lock(connection)
         if (again := await self._answered_before(connection, write)) is not None:
             return again, None
         head, revision = await configs.revision_of(connection, write.service, write.environment)
-        if revision != (None if document is None else document.revision):
+        document, planned = known.document, known.change
+        if not known.still_holds(head, revision):
             document = await configs.get(connection, write.service, write.environment)
             planned = await _plan(write, document, head)
         if planned is None:

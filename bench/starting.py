@@ -11,9 +11,12 @@ from bench.server import free_port, running
 
 async def measure() -> list[Figure]:
     """A first start (with initdb) and a later one."""
-    with tempfile.TemporaryDirectory(prefix="hub-bench-") as directory:
+    with (
+        tempfile.TemporaryDirectory(prefix="hub-bench-") as directory,
+        tempfile.TemporaryDirectory(prefix="hub-bench-log-") as logs,
+    ):
         # The data directory itself: as root the servers run as another user, who could not pass through one of ours.
-        seconds = [await _start(Path(directory)) for _ in range(3)]
+        seconds = [await _start(Path(directory), Path(logs) / "start.log") for _ in range(3)]
     later = min(seconds[1:])
     return [
         Figure("first start to ready", f"{seconds[0]:.1f} s", aim="<= 5 s", reached=seconds[0] <= 5),
@@ -21,9 +24,9 @@ async def measure() -> list[Figure]:
     ]
 
 
-async def _start(directory: Path) -> float:
+async def _start(directory: Path, log: Path) -> float:
     port = free_port()
     started = time.perf_counter()
     argv = [CENTRAL_HUB, "up", "--port", str(port), "--data-dir", str(directory)]
-    async with running(argv, port, log=directory / "start.log", ready_path="/health/ready"):
+    async with running(argv, port, log=log, ready_path="/health/ready"):
         return time.perf_counter() - started

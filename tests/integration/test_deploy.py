@@ -234,8 +234,8 @@ async def test_nobody_enters_the_cluster_without_a_password(cluster: Cluster) ->
 async def _announcing(hub: RunningHub) -> None:
     # A cluster elects a leader for the stream before it takes the first message.
     async with asyncio.timeout(20):
-        while not (await hub.http.get("/api/v1/health")).json()["components"]["nats"]["ok"]:
-            await asyncio.sleep(0.1)  # noqa: ASYNC110 - asked over HTTP, like anybody would
+        while not (await hub.http.get("/api/v1/health")).json()["components"]["nats"]["ok"]:  # noqa: ASYNC110 - over HTTP
+            await asyncio.sleep(0.1)
 
 
 def _health_check() -> list[str]:

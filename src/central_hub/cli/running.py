@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -166,9 +168,11 @@ def _tell(session: Session, settings: "HubSettings", url: str, *, loaded: int | 
     service = "polygon-historical-downloader" if loaded is not None else "my-service"
     options = _how_to_find(settings)
     output.text("Next, in another terminal:")
-    output.text(f"  central-hub watch {service}{options}")
-    output.text(f"  central-hub set {service} operational.batch_size=200 -m 'try it'{options}")
-    output.text(f"  central-hub history {service}{options}")
+    # In a checkout that `make up` made ready, the program is in a virtual environment that nobody has activated.
+    program = "central-hub" if shutil.which("central-hub") else sys.argv[0]
+    output.text(f"  {program} watch {service}{options}")
+    output.text(f"  {program} set {service} operational.batch_size=200 -m 'try it'{options}")
+    output.text(f"  {program} history {service}{options}")
     output.text("Ctrl-C stops it.")
 
 

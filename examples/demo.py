@@ -223,10 +223,12 @@ class Stage:
         return inherited | variables | {MARK: str(self._directory)}
 
     def _is_ready(self) -> bool:
+        """Whether it answers with the pilot's document: the sample is loaded once the hub is up."""
         try:
-            return self._http.get(f"{self.hub_url}/api/v1/health/ready").status_code == httpx2.codes.OK
-        except httpx2.HTTPError:
+            answer = self._http.get(f"{self.hub_url}/api/v1/config/{SERVICE}", headers=self._authorization())
+        except (httpx2.HTTPError, FileNotFoundError):
             return False
+        return answer.status_code == httpx2.codes.OK
 
     def _admin_token(self) -> str:
         return (self.data_dir / "admin.token").read_text().strip()

@@ -32,7 +32,7 @@ async def test_a_sequence_in_place_of_the_counter_is_found(
 ) -> None:
     replicas = [await start_hub(on=fresh) for _ in range(2)]
     owner = await asyncpg.connect(fresh.owner)
-    await owner.execute("CREATE SEQUENCE revisions; GRANT USAGE ON SEQUENCE revisions TO PUBLIC")
+    await owner.execute("CREATE SEQUENCE revisions; GRANT USAGE, SELECT ON SEQUENCE revisions TO PUBLIC")
     await owner.close()
     save = configs.save
 

@@ -67,6 +67,7 @@ def create_routes(hub: CentralHubService) -> FastAPI:
             HubError: _answer_hub_error,
             RequestValidationError: _answer_validation_error,
             HTTPException: _answer_http_exception,
+            Exception: _answer_bug,
         },
     )
     for prefix in (API_PREFIX, ""):
@@ -106,3 +107,8 @@ async def _answer_validation_error(_request: Request, error: Any) -> Response:
 async def _answer_http_exception(_request: Request, _error: Any) -> Response:
     # The only one left to the framework is that there is no route: methods are checked before.
     return _problem(NotFound("there is no such path"))
+
+
+async def _answer_bug(_request: Request, _error: Any) -> Response:
+    # The server logs the traceback with the request's id; the caller gets none of it.
+    return _problem(HubError("the hub made a mistake: its log has the details under this answer's X-Request-Id"))

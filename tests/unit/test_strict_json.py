@@ -223,7 +223,7 @@ def test_the_place_and_not_the_text_of_a_syntax_error_is_told() -> None:
     assert "hunter2" not in str(refusal.value)
 
 
-texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=MAX_KEY_CHARACTERS)
 scalars = (
     st.none()
     | st.booleans()

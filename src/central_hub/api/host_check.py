@@ -1,6 +1,7 @@
 """Answer only for hosts that are ours: a page that rebinds its own name to this address must get nothing."""
 
 import ipaddress
+import re
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -9,6 +10,7 @@ from central_hub.api.auth import OPEN_PATHS
 from central_hub.api.problems import send_problem
 from central_hub.errors import WrongHost
 
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::[0-9]{1,5})?")
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -47,11 +49,8 @@ class HostCheck:
 
 
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        address, bracket, _ = host[1:].partition("]")
-        return address if bracket else host
-    name, colon, port = host.rpartition(":")
-    return name if colon and port.isdigit() and ":" not in name else host
+    match = _HOST.fullmatch(host)
+    return host if match is None else match[1] or match[2]
 
 
 def _is_wildcard(address: str) -> bool:

@@ -63,6 +63,14 @@ async def start(
         directory.write(OWNER_URL_FILE, owner_url)
         await _initialise(installation, directory, cluster, owner_password)
     _refuse_another_major(cluster)
+    locks = (cluster / _LOCK_FILE, sockets / f".s.PGSQL.{_PORT}.lock")
+
+    async def clear() -> None:
+        await end_leftovers(directory)
+        for lock in locks:
+            # The number in it may be another process's by now, which PostgreSQL would take for a server on this data.
+            lock.unlink(missing_ok=True)
+
     configuration = directory.write_for_servers("postgres.conf", _configuration(sockets))
 
     program = Program(
@@ -73,10 +81,10 @@ async def start(
         log_path=directory.subdirectory("log") / "postgres.log",
         stop_signals=_STOP_SIGNALS,
         probe=lambda: _probe(cluster, maintenance_url),
-        end_leftovers=lambda: end_leftovers(directory),
+        end_leftovers=clear,
     )
-    if (cluster / _LOCK_FILE).exists():
-        await end_leftovers(directory)
+    if any(lock.exists() for lock in locks):
+        await clear()
     running.push_async_callback((await supervise(program)).stop)
     try:
         if not await _is_set_up(role_url):
@@ -92,8 +100,6 @@ async def end_leftovers(directory: DataDirectory) -> None:
     """End the server, or the making of the cluster, that a killed hub has left."""
     await asyncio.to_thread(end_processes, {"initdb", "postgres"}, directory.path / _UNFINISHED_CLUSTER, ())
     await asyncio.to_thread(end_processes, {"postgres"}, directory.path / _CLUSTER, _STOP_SIGNALS)
-    # The number in it may be another process's by now, which PostgreSQL would take for a server on the same data.
-    (directory.path / _CLUSTER / _LOCK_FILE).unlink(missing_ok=True)
 
 
 async def _initialise(

@@ -27,7 +27,7 @@ from central_hub.errors import StartupRefused
 
 ROOT = Path(__file__).resolve().parents[2]
 # What is imported late, by which time another user may not reach this interpreter's library any more.
-_IMPORTED_LATE = ("encodings.idna", "stringprep", "getpass", "ssl", "uuid", "platform", "psutil")
+_IMPORTED_LATE = ("encodings.ascii", "encodings.idna", "stringprep", "getpass", "ssl", "uuid", "platform", "psutil")
 
 
 async def run(directory: Path) -> None:

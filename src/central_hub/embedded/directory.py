@@ -16,6 +16,8 @@ from central_hub.security.files import write_private
 PID_FILE: Final = "hub.pid"
 # A directory that holds other things but none of these is somebody's home, not ours to close to others.
 _LEFT_BY_A_HUB: Final = frozenset({PID_FILE, "admin.token", "signing.key"})
+# What `write_private` had not renamed yet when a hub was killed; it may hold a password.
+_UNFINISHED_FILES: Final = ".*." + 8 * "[0-9a-f]"
 _ON_A_FRESH_VOLUME: Final = frozenset({"lost+found"})
 
 
@@ -41,6 +43,8 @@ class DataDirectory:
         if self.account is not None:
             self._refuse_unreachable(self.account)
         self.path.chmod(0o700 if self.account is None else 0o711)
+        for unfinished in self.path.glob(_UNFINISHED_FILES):
+            unfinished.unlink()
 
     def release(self, *, servers_ended: bool) -> None:
         """Give the directory up. The emptied pid file tells the next hub that no server was left running."""

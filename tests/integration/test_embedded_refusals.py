@@ -49,7 +49,7 @@ async def test_data_of_another_major_version_is_refused_with_the_way_to_upgrade(
 
 async def test_a_file_in_place_of_the_directory_is_refused(data_dir: Path) -> None:
     data_dir.write_text("not a directory")
-    assert str(data_dir) in await refusal(data_dir)
+    assert f"{data_dir} is not a directory" in await refusal(data_dir)
     assert data_dir.read_text() == "not a directory"
 
 

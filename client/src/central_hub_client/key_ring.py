@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 
 from central_hub_client.client_settings import ClientSettings
@@ -22,6 +23,7 @@ class KeyRing:
         self._may_learn = not settings.trusted_keys and settings.is_channel_authentic
         self._api = api
         self._files = files
+        self._learnt_at = float("-inf")
         self.keys = settings.trusted_keys
 
     def trusts(self, payload: bytes, headers: Mapping[str, str] | None) -> bool:
@@ -33,10 +35,12 @@ class KeyRing:
         if self._may_learn and not self.keys and self._hub_url is not None:
             self.keys = await asyncio.to_thread(self._files.load_keys, self._hub_url)
 
-    async def learn(self) -> None:
+    async def learn(self, *, unless_within_seconds: float = 0.0) -> None:
         """Ask the hub which keys its live replicas sign with; keep the old ones if it does not answer."""
-        if not self._may_learn or self._hub_url is None:
+        is_recent = time.monotonic() - self._learnt_at < unless_within_seconds
+        if is_recent or not self._may_learn or self._hub_url is None:
             return
+        self._learnt_at = time.monotonic()
         try:
             keys = await self._api.fetch_keys()
         except CentralHubError as error:

@@ -91,16 +91,11 @@ class Refresher:
                 self._wanted, self._wanted_at = None, _NEVER
                 continue
             now = time.monotonic()
-            suspicious = self._suspected_at <= now
-            if suspicious:
-                await self._keys.learn()  # what could not be believed may be signed with a new replica's key
-            before = self._held.object
-            await self.ask(self._wanted if self._wanted_at <= now else None)
-            if suspicious:
-                if self._held.object is not before:
-                    self._suspicions.reset()
-                self._trust_again_at = time.monotonic() + self._suspicions.next()
-                self._suspected_at = _NEVER
+            minimum = self._wanted if self._wanted_at <= now else None
+            if self._suspected_at <= now:
+                await self._ask_on_suspicion(minimum)
+            else:
+                await self.ask(minimum)
 
     async def ask(self, minimum: Position | None = None) -> None:
         """Ask now, and take what is answered. Errors end up in the status."""
@@ -129,6 +124,17 @@ class Refresher:
             else:
                 self.reachable.set()
             self.attempted.set()
+
+    async def _ask_on_suspicion(self, minimum: Position | None) -> None:
+        self._suspected_at = _NEVER  # first: what is heard while the hub is asked may be newer than its answer
+        before = self._held.object
+        await self._keys.learn()  # what could not be believed may be signed with a new replica's key
+        await self.ask(minimum)
+        if self._held.object is not before:
+            self._suspicions.reset()
+        self._trust_again_at = time.monotonic() + self._suspicions.next()
+        if self._suspected_at != _NEVER:
+            self._suspected_at = max(self._suspected_at, self._trust_again_at)
 
     def _is_reached(self, position: Position) -> bool:
         return self._held.verified is not None and position <= self._held.verified

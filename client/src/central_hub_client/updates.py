@@ -34,6 +34,7 @@ logger = logging.getLogger("central_hub_client")
 CONNECT_SECONDS: Final = 2.0
 SESSION_START_SECONDS: Final = 10.0
 REQUEST_SECONDS: Final = 1.0
+KEYS_SECONDS: Final = 300.0
 PENDING_MESSAGES: Final = 1024
 
 
@@ -121,10 +122,12 @@ class Bus:
                 closed_cb=closed,
                 error_cb=failed,
             )
-            await self._subscribe(client)
-        await self._keys.learn()
+        if not self._keys.keys:
+            await self._keys.learn()
+        await self._subscribe(client)
         await self._look(client)
         while not lost.is_set():
+            await self._keys.learn(unless_within_seconds=KEYS_SECONDS)  # that of a replica that is gone must not stay
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SILENCE_SECONDS):
                     await lost.wait()
@@ -135,7 +138,7 @@ class Bus:
         service, environment = self._held.service, self._held.environment
         # An environment without documents of its own is told through `default`, which may be both.
         updates = {update_subject(service, environment), update_subject(service, DEFAULT_ENVIRONMENT)}
-        handlers = [(subject, self._take_update) for subject in updates] + [(BOOKMARK_SUBJECT, self._take_bookmark)]
+        handlers = [*((subject, self._take_update) for subject in updates), (BOOKMARK_SUBJECT, self._take_bookmark)]
         for subject, handler in handlers:
             await client.subscribe(
                 subject, cb=handler, pending_msgs_limit=PENDING_MESSAGES, pending_bytes_limit=MAX_ANSWER_BYTES

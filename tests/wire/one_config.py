@@ -38,6 +38,9 @@ class OneConfig:
             await self._stream(exchange)
         elif "/config/watch" in target:
             await exchange.respond("503 Service Unavailable")
+        elif self.current.deleted:
+            problem = b'{"code": "not_found", "detail": "it was deleted"}'
+            await exchange.respond("404 Not Found", problem, Content_Type="application/problem+json")
         elif exchange.request.headers.get("if-none-match") == self.current.etag:
             position = str(self.current.position)
             await exchange.send(f"HTTP/1.1 304 Not Modified\r\nX-Hub-Revision: {position}\r\n\r\n".encode())

@@ -9,7 +9,7 @@ import pytest
 from central_hub.embedded import Endpoints
 from central_hub_client import ConfigClient, Source
 from tests.conftest import RunningHub, create_database, hub_settings, running_hub
-from tests.wire.test_client_events import put
+from tests.wire.test_client_events import delete, put
 from tests.wire.waiting import until
 
 ClientOf = Callable[..., ConfigClient]
@@ -60,6 +60,18 @@ async def test_an_environment_that_inherits_everything_hears_over_the_bus(
     await put(hub, service_name, {"n": 1})
     await until(lambda: client.get_value("n") == 1)
     assert watchers(hub) == 0
+
+
+async def test_what_was_deleted_while_a_client_was_away_is_gone_when_it_is_back(
+    hub: RunningHub, servers: Endpoints, client_of: ClientOf, service_name: str
+) -> None:
+    await put(hub, service_name, {"batch_size": 3})
+    async with client_of(hub.url, service_name, token=hub.token):
+        pass
+    await delete(hub, service_name)
+    client = client_of(hub.url, service_name, token=hub.token, nats_url=servers.nats_client_url)
+    await client.init_async()
+    await until(lambda: client.get_value("batch_size") == 10)
 
 
 async def test_a_new_instance_starts_with_the_hub_dead_from_what_the_bus_keeps(

@@ -22,6 +22,12 @@ async def put(hub: RunningHub, service: str, config: dict[str, Any], environment
     return revision
 
 
+async def delete(hub: RunningHub, service: str) -> None:
+    etag = (await hub.http.get(f"/api/v1/config/{service}", params={"own": "true"})).headers["ETag"]
+    answer = await hub.http.delete(f"/api/v1/config/{service}", headers={"If-Match": etag})
+    assert answer.status_code == 200, answer.text
+
+
 async def test_an_update_arrives_by_events(hub: RunningHub, client_of: ClientOf, service_name: str) -> None:
     await put(hub, service_name, {"operational": {"batch_size": 1}})
     client = client_of(hub.url, service_name, token=hub.token)
@@ -76,12 +82,22 @@ async def test_a_deletion_leaves_the_safe_defaults_and_a_new_document_takes_thei
     await put(hub, service_name, {"batch_size": 3})
     client = client_of(hub.url, service_name, token=hub.token)
     await client.init_async()
-    etag = (await hub.http.get(f"/api/v1/config/{service_name}", params={"own": "true"})).headers["ETag"]
-    answer = await hub.http.delete(f"/api/v1/config/{service_name}", headers={"If-Match": etag})
-    assert answer.status_code == 200, answer.text
+    await delete(hub, service_name)
     await until(lambda: client.get_value("batch_size") == 10)
     await put(hub, service_name, {"batch_size": 4})
     await until(lambda: client.get_value("batch_size") == 4)
+
+
+async def test_what_was_deleted_while_a_client_was_away_is_gone_when_it_is_back(
+    hub: RunningHub, client_of: ClientOf, service_name: str
+) -> None:
+    await put(hub, service_name, {"batch_size": 3})
+    async with client_of(hub.url, service_name, token=hub.token):
+        pass
+    await delete(hub, service_name)
+    client = client_of(hub.url, service_name, token=hub.token)
+    await client.init_async()
+    await until(lambda: client.get_value("batch_size") == 10)
 
 
 async def test_read_your_write(hub: RunningHub, client_of: ClientOf, service_name: str) -> None:

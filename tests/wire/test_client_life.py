@@ -122,8 +122,21 @@ async def test_after_the_end_the_last_values_are_still_there(client_of: Callable
         await client.init_async()
         await client.shutdown()
         await client.shutdown()
+        asked = len(server.requests)
+        await client.init_async()
         assert await client.get_config(force_refresh=True) == {"batch_size": 10, "n": 1}
         assert client.get_value("n") == 1
+        assert len(server.requests) == asked
+
+
+async def test_whoever_reads_while_the_client_starts_waits_for_the_start(
+    client_of: Callable[..., ConfigClient],
+) -> None:
+    async with scripted_server(OneConfig(config_object(1, {"n": 1}))) as server:
+        client = client_of(server.url)
+        first, second = await asyncio.gather(client.get_config(), client.get_config())
+        assert first == second == {"batch_size": 10, "n": 1}
+        assert len(server.asked("config/pilot")) == 1
 
 
 async def test_a_second_start_starts_from_the_disk_when_nobody_answers(

@@ -85,6 +85,7 @@ class ConfigClient:
         self._bus = Bus(servers, self._held, self._refresher, self._keys) if servers else None
         self._starting = asyncio.Lock()
         self._prepared = asyncio.Event()
+        self._was_started = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -106,7 +107,7 @@ class ConfigClient:
         """As given, else the host's name: stable across restarts, and numbered where a host runs several."""
         if self._settings.instance_id is not None:
             return self._settings.instance_id
-        host = socket.gethostname() or "unnamed"
+        host = socket.gethostname().encode("ascii", "replace").decode() or "unnamed"
         slot = self._files.slot
         return f"{host}-{os.getpid()}" if slot == 0 else host if slot == 1 else f"{host}-{slot}"
 
@@ -119,11 +120,12 @@ class ConfigClient:
         """Start: what was last known first, then the hub, then updates in the background.
 
         Returns as soon as the hub has answered or refused, and after `deadline_seconds` whatever happens; a slow answer
-        is still taken when it comes. Calling it again does nothing.
+        is still taken when it comes. Calling it again does nothing, and a client that was shut down stays so.
         """
         async with self._starting:
-            if self._tasks:
+            if self._was_started:
                 return
+            self._was_started = True
             for problem in self._settings.problems:
                 logger.error("a setting is left out: service=%s: %s", self.service_name, problem)
             works = (self._prepare, self._ask, self._follow_events, self._follow_bus, self._keep_saving)
@@ -141,6 +143,7 @@ class ConfigClient:
 
     async def shutdown(self) -> None:
         """Stop updating. What was last known stays readable, here and on disk."""
+        self._was_started = True
         tasks = [*self._tasks, *filter(None, self._listeners.values())]
         self._tasks = []
         ours = [task for task in tasks if task is not asyncio.current_task()]  # a listener may shut its client down
@@ -157,9 +160,8 @@ class ConfigClient:
         `force_refresh` asks the hub first, for ten seconds at most; where that fails the dict is what is held, and
         `status` says why.
         """
-        if not self._tasks:
-            await self.init_async()
-        elif force_refresh:
+        await self.init_async()
+        if force_refresh and self._tasks:
             await self._refresher.ask()
         return layers.merge([self._held.merged])
 

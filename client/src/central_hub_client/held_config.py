@@ -20,7 +20,7 @@ from central_hub_client.acceptance import (
     judge_bookmark,
     judge_message,
 )
-from central_hub_client.errors import CentralHubError, InvalidAnswer
+from central_hub_client.errors import CentralHubError, InvalidAnswer, NotFound
 from central_hub_client.hub_api import Answer
 from central_hub_client.last_known_good import Remembered
 from central_hub_client.wire import Bookmark, ConfigObject, Position
@@ -96,6 +96,12 @@ class HeldConfig:
     @property
     def error(self) -> CentralHubError | None:
         return self._error
+
+    @property
+    def is_disputed(self) -> bool:
+        """Whether the hub says that there is no such configuration as the one held. That alone takes nothing away: it
+        may be a mistake on the way. If it was deleted, the event stream or a signed message says so."""
+        return isinstance(self._error, NotFound) and self._object is not None and not self._object.deleted
 
     @property
     def known(self) -> Known:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import stat
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class LastKnownGood:
         self._parent = None if cache_dir is None else cache_dir / service / environment
         self._name = file_name(instance_id or "instance")
         self._lock: IO[bytes] | None = None
+        self._writing = threading.Lock()
         self._newest = 0
         self._written: ConfigObject | None = None
         self.slot = 0
@@ -85,9 +87,10 @@ class LastKnownGood:
             logger.warning("last-known-good not kept: %s", error)
 
     def close(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        with self._writing:
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
 
     def load(self) -> Remembered | None:
         """The newest generation that is whole. A sibling's counts where it is ahead: all are sent the same."""
@@ -111,6 +114,10 @@ class LastKnownGood:
 
     def save(self, remembered: Remembered) -> None:
         """Keep this as the newest generation, and the two before it; only note its age where it is there already."""
+        with self._writing:
+            self._save(remembered)
+
+    def _save(self, remembered: Remembered) -> None:
         directory = self.directory
         if directory is None:
             return
@@ -130,12 +137,13 @@ class LastKnownGood:
 
     def save_keys(self, hub_url: str, keys: tuple[bytes, ...]) -> None:
         """Keep the signing keys learnt from this hub."""
-        if self.directory is None:
-            return
-        try:
-            _write(self.directory / _KEYS_FILE, {"hub_url": hub_url, "keys": [key.hex() for key in keys]})
-        except OSError as error:
-            logger.warning("signing keys not remembered: %s", error)
+        with self._writing:
+            if self.directory is None:
+                return
+            try:
+                _write(self.directory / _KEYS_FILE, {"hub_url": hub_url, "keys": [key.hex() for key in keys]})
+            except OSError as error:
+                logger.warning("signing keys not remembered: %s", error)
 
     def load_keys(self, hub_url: str) -> tuple[bytes, ...]:
         """The keys remembered from this hub. A directory without a lock is only read, which is safe."""

@@ -79,9 +79,9 @@ class Refresher:
             self._due_sooner.set()
 
     def check(self) -> None:
-        """A stream broke: ask whether the hub is still there."""
+        """A stream broke: ask whether the hub is still there. Many streams break at once when a replica goes."""
         self.reachable.clear()
-        self._poll_at = time.monotonic()
+        self._poll_at = time.monotonic() + _between(0.0, JITTER_SECONDS)
         self._due_sooner.set()
 
     async def run(self) -> None:

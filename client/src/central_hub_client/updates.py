@@ -131,6 +131,8 @@ class Bus:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SILENCE_SECONDS):
                     await lost.wait()
+            if self._held.is_disputed:
+                await self._look(client)
             if not lost.is_set() and not self.is_alive:
                 await client.flush(timeout=int(CONNECT_SECONDS))  # raises where silence means that nobody is there
 
@@ -145,13 +147,13 @@ class Bus:
             )
 
     async def _look(self, client: "Client") -> None:
-        """Where no hub answers, the last message of the subject is the best news there is."""
+        """Where no hub answers, or it does not know what is held, the last message of the subject is the best news."""
         from nats.errors import NoRespondersError
 
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REQUEST_SECONDS):
                 await self._refresher.attempted.wait()
-        if not self._refresher.reachable.is_set():
+        if not self._refresher.reachable.is_set() or self._held.is_disputed:
             subject = update_subject(self._held.service, self._held.environment)
             with contextlib.suppress(NoRespondersError, TimeoutError):
                 last = await client.request(f"$JS.API.DIRECT.GET.{STREAM}.{subject}", timeout=REQUEST_SECONDS)
@@ -197,6 +199,7 @@ async def follow_events(held: HeldConfig, api: HubApi, refresher: Refresher, bus
     """
     backoff = Backoff()
     while True:
+        retry_after = 0.0
         await refresher.reachable.wait()
         if bus is not None:
             await bus.silence()
@@ -211,8 +214,9 @@ async def follow_events(held: HeldConfig, api: HubApi, refresher: Refresher, bus
             held.forget_verified()
         except CentralHubError as error:
             logger.info("the event stream broke: service=%s code=%s: %s", held.service, error.code, error)
+            retry_after = error.retry_after_seconds or 0.0
         refresher.check()
-        await asyncio.sleep(backoff.next())
+        await asyncio.sleep(max(backoff.next(), retry_after))
 
 
 def _take_event(held: HeldConfig, refresher: Refresher, event: ConfigObject | Bookmark) -> bool:

@@ -31,6 +31,15 @@ def save(cache_dir: Path, *revisions: int, instance_id: str | None = None) -> Pa
     return directory
 
 
+def run_in_a_mount_namespace(script: str) -> subprocess.CompletedProcess[str]:
+    """Run Python where mounting is seen by nobody else."""
+    command = ["unshare", "--mount", sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.stderr.startswith("unshare:"):
+        pytest.skip("unsharing the mount namespace is not allowed here")
+    return done
+
+
 def generations(directory: Path) -> list[Path]:
     return sorted(directory.glob("generation-*"))
 
@@ -247,6 +256,27 @@ def test_a_full_disk_leaves_the_older_generations(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_on_a_file_system_without_room_the_older_generations_stay(tmp_path: Path) -> None:
+    script = f"""
+        import subprocess
+        from pathlib import Path
+        from central_hub_client.last_known_good import LastKnownGood, Remembered
+        from tests.unit.client.objects import config_object
+        cache = Path({str(tmp_path)!r})
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", cache], check=True)
+        files = LastKnownGood(cache, {SERVICE!r}, "default", None)
+        files.open()
+        for revision in range(1, 30):
+            files.save(Remembered(config_object(revision, {{"n": revision, "fill": "x" * 20_000}}), confirmed_at=0.0))
+            assert files.load() is not None
+        (cache / "filler").write_bytes(b"x" * 2**20)
+    """
+    done = run_in_a_mount_namespace(script)
+    assert os.strerror(errno.ENOSPC) in done.stderr
+    assert "AssertionError" not in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def test_a_read_only_file_system_is_read_and_not_written(tmp_path: Path) -> None:
     save(tmp_path, 3)
     script = f"""
@@ -259,11 +289,7 @@ def test_a_read_only_file_system_is_read_and_not_written(tmp_path: Path) -> None
         print(files.open_and_load().object.revision)
         files.save(Remembered(config_object(4), confirmed_at=0.0))
     """
-    done = subprocess.run(
-        ["unshare", "--mount", sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True
-    )
-    if done.returncode != 0 and "unshare" in done.stderr:
-        pytest.skip("unsharing the mount namespace is not allowed here")
+    done = run_in_a_mount_namespace(script)
     assert done.stdout == "3\n", done.stderr
     assert loaded_revision(tmp_path) == 3
 

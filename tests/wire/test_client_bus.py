@@ -326,7 +326,8 @@ async def test_keys_learnt_from_the_hub_are_remembered_for_a_start_without_it(
     await publisher.announce(hub)
     client = client_of(http.url, nats_url=bus.client_url)
     await client.init_async()
-    assert (client.get_value("n"), client.status.source) == (9, Source.STREAM)
+    await until(lambda: client.get_value("n") == 9)
+    assert client.status.source is Source.STREAM
 
 
 async def test_an_empty_or_missing_stream_ends_the_start_at_once(

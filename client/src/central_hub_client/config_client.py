@@ -135,7 +135,7 @@ class ConfigClient:
             try:
                 async with asyncio.timeout(deadline_seconds):
                     await self._refresher.attempted.wait()
-                    if self._bus is not None and not self._refresher.reachable.is_set():
+                    if self._bus is not None and self._held.object is None and not self._refresher.reachable.is_set():
                         await self._bus.looked.wait()
             except TimeoutError:
                 logger.warning("the hub has not answered within %g s: service=%s", deadline_seconds, self.service_name)

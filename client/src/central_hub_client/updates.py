@@ -5,6 +5,7 @@ The only module of the client that knows NATS, and it loads `nats` with the firs
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import time
 from typing import TYPE_CHECKING, Final
@@ -66,13 +67,14 @@ class Bus:
     async def run(self) -> None:
         """Stay connected for ever; each connection is a new client, since a closed one stays closed."""
         try:
-            import cryptography  # noqa: F401 - without it no message could be believed
-            from nats.aio.client import Client
-            from nats.errors import Error as NatsError
+            await asyncio.to_thread(_load)
         except ImportError:
             logger.exception("no updates over NATS: it needs `pip install central-hub-client[nats]`")
             self._fall_silent()
             return
+        from nats.aio.client import Client
+        from nats.errors import Error as NatsError
+
         backoff = Backoff()
         self._heard_at = time.monotonic()
         self._silenced.clear()
@@ -100,15 +102,17 @@ class Bus:
         self.looked.set()
 
     async def _session(self, client: "Client") -> None:
+        from nats.errors import SlowConsumerError
+
         lost = asyncio.Event()
 
         async def closed() -> None:
             lost.set()
 
         async def failed(error: Exception) -> None:
-            # Among others a slow consumer: what was dropped may have been news.
             logger.debug("the bus complains: error=%s", type(error).__name__)
-            self._refresher.suspect()
+            if isinstance(error, SlowConsumerError):
+                self._refresher.suspect()  # a message was dropped: too large, or one too many; it may have been news
 
         async with asyncio.timeout(SESSION_START_SECONDS):
             await client.connect(
@@ -190,6 +194,12 @@ class Bus:
             return await read_config_object(message.data)
         except InvalidAnswer:
             return None
+
+
+def _load() -> None:
+    """Load what takes a tenth of a second to load: in a thread, for the sake of the event loop."""
+    for name in ("cryptography.hazmat.primitives.asymmetric.ed25519", "nats.aio.client"):
+        importlib.import_module(name)
 
 
 async def follow_events(held: HeldConfig, api: HubApi, refresher: Refresher, bus: Bus | None) -> None:

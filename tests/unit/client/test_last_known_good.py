@@ -179,17 +179,15 @@ def test_the_lock_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
         print(files.slot, flush=True)
         time.sleep(60)
     """
-    holder = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
-    try:
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "1\n"
         files = store(tmp_path)
         files.open()
         assert files.slot == 2
         files.close()
-    finally:
         holder.kill()
-        holder.wait()
     files = store(tmp_path)
     files.open()
     assert files.slot == 1
@@ -311,13 +309,13 @@ def test_killed_at_any_moment_of_a_save_a_whole_generation_is_left(tmp_path: Pat
     """
     last = 0
     for attempt in range(kills):
-        writer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "ready\n"
-        time.sleep(0.01 + 0.003 * attempt)
-        writer.send_signal(signal.SIGKILL)
-        saved = [int(line) for line in writer.stdout.read().split("\n")[:-1]]
-        writer.wait()
+        command = [sys.executable, "-c", textwrap.dedent(script)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "ready\n"
+            time.sleep(0.01 + 0.003 * attempt)
+            writer.send_signal(signal.SIGKILL)
+            saved = [int(line) for line in writer.stdout.read().split("\n")[:-1]]
         last = max([last, *saved])
         found = loaded_revision(tmp_path)
         assert (found or 0) >= last, "what was saved was lost"

@@ -268,6 +268,19 @@ async def test_a_bus_that_is_not_there_makes_no_difference(client_of: ClientOf) 
         await until(lambda: len(http.asked("config/watch")) == 1, within=2)
 
 
+async def test_a_client_ends_at_whatever_moment_it_is_told_to(
+    bus: NatsServer, publisher: Publisher, client_of: ClientOf
+) -> None:
+    hub = OneConfig(config_object(7))
+    async with scripted_server(hub) as http, publisher.bookmarks_of(hub, every=0.01):
+        for moment in range(150):
+            client = client_of(http.url, nats_url=bus.client_url, cache_dir="/proc/nowhere")
+            await client.init_async()
+            await asyncio.sleep(0.0002 * (moment % 50))
+            async with asyncio.timeout(4):
+                await client.shutdown()
+
+
 async def test_one_of_several_servers_is_enough(bus: NatsServer, publisher: Publisher, client_of: ClientOf) -> None:
     hub = OneConfig(config_object(7, {"n": 7}))
     async with scripted_server(hub) as http, publisher.bookmarks_of(hub):

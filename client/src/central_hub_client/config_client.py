@@ -24,6 +24,8 @@ logger = logging.getLogger("central_hub_client")
 START_SECONDS: Final = 2.0
 DISK_SECONDS: Final = 1.0
 RESTART_SECONDS: Final = 5.0
+END_SECONDS: Final = 1.0
+END_ATTEMPTS: Final = 5
 
 
 class ConfigClient:
@@ -146,10 +148,7 @@ class ConfigClient:
         self._was_started = True
         tasks = [*self._tasks, *filter(None, self._listeners.values())]
         self._tasks = []
-        ours = [task for task in tasks if task is not asyncio.current_task()]  # a listener may shut its client down
-        for task in ours:
-            task.cancel()
-        await asyncio.gather(*ours, return_exceptions=True)
+        await self._end({task for task in tasks if task is not asyncio.current_task()})  # a listener may be the caller
         await self._save()
         await self._api.close()
         await asyncio.to_thread(self._files.close)
@@ -201,6 +200,17 @@ class ConfigClient:
                     await asyncio.sleep(RESTART_SECONDS)
 
         return asyncio.get_running_loop().create_task(keep_running(), name=f"central-hub {self.service_name}")
+
+    async def _end(self, tasks: set[asyncio.Task[None]]) -> None:
+        # More than once: before Python 3.12, `asyncio.wait_for` (which the NATS client uses) loses a cancellation that
+        # comes at the very moment of its result.
+        for _ in range(END_ATTEMPTS):
+            if not tasks:
+                return
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=END_SECONDS)
+        logger.error("background work does not end: service=%s tasks=%d", self.service_name, len(tasks))
 
     async def _prepare(self) -> None:
         restoring = asyncio.create_task(self._restore())

@@ -7,18 +7,11 @@ import os
 from pathlib import Path
 from typing import Literal
 
-import platformdirs
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from central_hub.data_directory import default_data_dir
 from central_hub_client.wire import DEFAULT_PORT
-
-
-def default_data_dir() -> Path:
-    """`/var/lib/central-hub` as root, the platform's user data directory otherwise."""
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        return Path("/var/lib/central-hub")
-    return Path(platformdirs.user_data_dir("central-hub", appauthor=False))
 
 
 def editor_command() -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from central_hub.data_directory import default_data_dir
 from central_hub_client import client_settings
 from central_hub_client.client_settings import is_loopback
 from central_hub_client.errors import InvalidSettings
@@ -59,14 +60,6 @@ def find_hub(*, url: str | None, token_file: Path | None, data_dir: Path | None)
     elif token is None:
         token, token_from = _local_token(directory, found, noted)
     return Hub(found, url_from, token, token_from)
-
-
-def default_data_dir() -> Path:
-    """Where a hub keeps its files unless it is told otherwise."""
-    # Loading the hub's settings takes longer than asking the hub: only where they are needed.
-    from central_hub.settings import default_data_dir
-
-    return default_data_dir()
 
 
 def _local_token(directory: Path, url: str, noted: str) -> tuple[str | None, str]:

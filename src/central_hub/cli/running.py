@@ -12,6 +12,7 @@ import typer
 from central_hub.cli.finding import TOKEN_FILE, URL_FILE
 from central_hub.cli.options import RUNNING
 from central_hub.cli.session import ExitCode, Failed, Session, command
+from central_hub.data_directory import default_data_dir
 
 if TYPE_CHECKING:
     from central_hub.service import CentralHubService
@@ -178,8 +179,6 @@ def _tell(session: Session, settings: "HubSettings", url: str, *, loaded: int | 
 
 def _how_to_find(settings: "HubSettings") -> str:
     """The option without which the command line would not find this hub and its token."""
-    from central_hub.settings import default_data_dir
-
     if settings.admin_token_path.parent != settings.data_dir or settings.admin_token_path.name != TOKEN_FILE:
         return f" --token-file {settings.admin_token_path}"
     return "" if settings.data_dir == default_data_dir() else f" --data-dir {settings.data_dir}"

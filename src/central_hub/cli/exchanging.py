@@ -1,43 +1,42 @@
-"""`export`, `apply`: documents as files, one for each: `<service>.json`, `<service>@<environment>.json`."""
+"""`export`, `apply`: documents out of the hub into files, and back."""
 
-import json
-import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
 from central_hub.cli import change_list
-from central_hub.cli.options import CHANGING, READING, Allow, Reason, Yes, parse_service
-from central_hub.cli.outcome import name_of, sentence, show_proposal
-from central_hub.cli.session import ExitCode, Failed, Session, command
-from central_hub_client import strict_json
-from central_hub_client.errors import NotFound
-from central_hub_client.wire import DEFAULT_ENVIRONMENT, is_document_name, is_environment_name
+from central_hub.cli.document_files import DocumentFile, document_name, parse_name, read_files, write_file
+from central_hub.cli.options import CHANGING, READING, Allow, Reason, Yes
+from central_hub.cli.outcome import sentence, show_proposal
+from central_hub.cli.replacing import Replacement, current
+from central_hub.cli.session import Failed, Session, command
+from central_hub_client.errors import Forbidden
+from central_hub_client.wire import DEFAULT_ENVIRONMENT
 
-SUFFIXES: Final = (".json", ".yaml", ".yml", ".toml")
 
-Services = Annotated[
+def _document(text: str) -> str:
+    try:
+        parse_name(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return text
+
+
+Documents = Annotated[
     list[str] | None,
     typer.Argument(
-        parser=parse_service, metavar="[SERVICE...]", help="Which services; all of them (as admin) if none."
+        parser=_document,
+        metavar="[SERVICE[@ENVIRONMENT]...]",
+        help="Which documents; of a service alone those of all its environments; without any, all there are.",
     ),
 ]
 Directory = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write the files.")]
-Source = Annotated[Path, typer.Option("--file", "-f", metavar="FILE|DIR", help="A file, or a directory of files.")]
+Sources = Annotated[
+    list[Path],
+    typer.Option("--file", "-f", metavar="FILE|DIR", help="A file, or a directory of files. Repeatable."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and show the changes, store nothing.")]
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentFile:
-    """A file and the document that it holds."""
-
-    path: Path
-    service: str
-    environment: str
-    config: dict[str, Any]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,22 +45,17 @@ def register(app: typer.Typer) -> None:
     command(app, CHANGING)(apply)
 
 
-def export(session: Session, services: Services = None, output: Directory = Path()) -> None:
+def export(session: Session, documents: Documents = None, output: Directory = Path()) -> None:
     """Write documents into files, one for each, as `apply` reads them.
 
-    Without a service, every document is written: that needs a token that may read the audit log.
+    Finding out which documents there are needs a token that may read the audit log. Without one, name them: a service
+    alone means its document in the environment default then.
     """
-    names = _all_documents(session)
-    wanted = sorted(key for key in names if not services or key[0] in services)
-    if services and (missing := set(services) - {service for service, _ in wanted}):
-        raise Failed(f"there is no document of {', '.join(sorted(missing))}")
     output.mkdir(parents=True, exist_ok=True)
     written = []
-    for service, environment in wanted:
+    for service, environment in _wanted(session, documents or []):
         found = session.hub.get(f"/config/{service}", environment=environment, own=True).value
-        path = output / file_name(service, environment)
-        path.write_text(json.dumps(found["config"], indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        written.append(str(path))
+        written.append(str(write_file(output, service, environment, found["config"])))
     if session.output.as_json:
         session.output.json({"files": written})
     else:
@@ -70,7 +64,7 @@ def export(session: Session, services: Services = None, output: Directory = Path
 
 def apply(
     session: Session,
-    file: Source,
+    file: Sources,
     reason: Reason = None,
     allow: Allow = None,
     dry_run: DryRun = False,
@@ -79,76 +73,69 @@ def apply(
     """Make documents what the files say: all changes are shown first, then stored one document after another.
 
     Files are JSON, YAML or TOML. What is like that already is left alone, so that it can be repeated. Documents
-    without a file are left alone too. A file whose document somebody changes meanwhile is refused.
+    without a file are left alone too. A file whose document somebody changes meanwhile is refused. Each document is a
+    revision of its own: where one is refused, those before it are stored.
     """
-    files = list(read_files(file))
-    plans = [(document, *_propose(session, document, reason, allow)) for document in files]
-    changing = [plan for plan in plans if plan[2]["changes"]]
-    for _, _, proposal in changing:
+    plans = [_plan(session, document, reason, allow) for document in read_files(file)]
+    changing = [(replacement, proposal) for replacement, proposal in plans if _is_change(replacement, proposal)]
+    for _, proposal in changing:
         show_proposal(session.output, proposal)
-    if not session.output.as_json and len(changing) < len(plans):
+    if len(changing) < len(plans):
         session.output.note(f"{len(plans) - len(changing)} of {len(plans)} documents are like that already")
-    outcomes = [proposal for _, _, proposal in plans]
-    if changing and not dry_run:
-        gone = [key for _, _, proposal in changing for key in change_list.removed(proposal["changes"])]
-        question = f"Remove {', '.join(gone)} and store" if gone else "Store"
-        session.confirm(f"{question} {len(changing)} documents?", yes=yes)
-        outcomes = []
-        for document, etag, _ in changing:
-            path = f"/config/{document.service}"
-            query: dict[str, Any] = {"environment": document.environment, "reason": reason, "allow": allow}
-            done = session.hub.write("PUT", path, document.config, if_match=etag, **query).value
-            outcomes.append(done)
-            if not session.output.as_json:
-                session.output.text(sentence(done))
-    if session.output.as_json:
-        session.output.json({"documents": outcomes})
+    if dry_run or not changing:
+        if session.output.as_json:
+            session.output.json({"documents": [proposal for _, proposal in plans]})
+        return
+    gone = [
+        f"{key} of {document_name(replacement.service, replacement.environment)}"
+        for replacement, proposal in changing
+        for key in change_list.removed(proposal["changes"])
+    ]
+    question = f"Remove {', '.join(gone)}, and store" if gone else "Store"
+    session.confirm(f"{question} {len(changing)} documents?", yes=yes)
+    _store(session, [replacement for replacement, _ in changing])
 
 
-def read_files(source: Path) -> Iterator[DocumentFile]:
-    """The documents of a file or a directory, in the order of their names. Raises Failed."""
-    if source.is_dir():
-        paths = sorted(path for path in source.iterdir() if path.suffix in SUFFIXES)
-    elif source.is_file():
-        paths = [source]
-    else:
-        raise Failed(f"there is no file or directory {source}", code=ExitCode.USAGE)
-    if not paths:
-        raise Failed(f"{source} holds no documents ({', '.join(SUFFIXES)})", code=ExitCode.USAGE)
-    seen: dict[tuple[str, str], Path] = {}
-    for path in paths:
-        service, _, environment = path.stem.partition("@")
-        environment = environment or DEFAULT_ENVIRONMENT
-        if not is_document_name(service) or not is_environment_name(environment):
-            raise Failed(f"{path}: name it <service>.json or <service>@<environment>.json", code=ExitCode.USAGE)
-        if (other := seen.setdefault((service, environment), path)) is not path:
-            raise Failed(f"{path} and {other} are the same document", code=ExitCode.USAGE)
-        config = _read(path)
-        if not isinstance(config, dict):
-            raise Failed(f"{path}: a document is an object", code=ExitCode.USAGE)
-        yield DocumentFile(path, service, environment, config)
-
-
-def file_name(service: str, environment: str) -> str:
-    """The file of a document."""
-    return f"{service}.json" if environment == DEFAULT_ENVIRONMENT else f"{service}@{environment}.json"
-
-
-def _propose(
+def _plan(
     session: Session, document: DocumentFile, reason: str | None, allow: list[str] | None
-) -> tuple[str | None, dict[str, Any]]:
-    path = f"/config/{document.service}"
+) -> tuple[Replacement, dict[str, Any]]:
+    seen = current(session.hub, document.service, document.environment)
+    replacement = Replacement(document.service, document.environment, document.config, seen.revision, reason, allow)
+    return replacement, replacement.propose(session.hub)
+
+
+def _is_change(replacement: Replacement, proposal: dict[str, Any]) -> bool:
+    return bool(proposal["changes"]) or replacement.creates
+
+
+def _store(session: Session, replacements: list[Replacement]) -> None:
+    outcomes = []
     try:
-        etag: str | None = session.hub.get(path, environment=document.environment, own=True).etag
-    except NotFound:
-        etag = None
-    query: dict[str, Any] = {"environment": document.environment, "reason": reason, "allow": allow}
-    proposal: dict[str, Any] = session.hub.write(
-        "PUT", path, document.config, if_match=etag, dry_run=True, **query
-    ).value
-    if proposal["service"] != document.service:
-        raise Failed(f"the hub answered for {name_of(proposal)} instead of {document.path}")
-    return etag, proposal
+        for replacement in replacements:
+            outcomes.append(replacement.store(session.hub))
+            if not session.output.as_json:
+                session.output.text(sentence(outcomes[-1]))
+    finally:
+        # Also where one is refused: what is stored is stored.
+        if session.output.as_json:
+            session.output.json({"documents": outcomes})
+
+
+def _wanted(session: Session, names: list[str]) -> list[tuple[str, str]]:
+    """The documents to write, in order. Raises Failed."""
+    named = [parse_name(name) for name in names if "@" in name]
+    services = [name for name in names if "@" not in name]
+    if names and not services:
+        return sorted(set(named))
+    try:
+        there = _all_documents(session)
+    except Forbidden as error:
+        if not names:
+            raise Failed(f"{error.detail}: name the documents to export") from error
+        return sorted({*named, *((service, DEFAULT_ENVIRONMENT) for service in services)})
+    if missing := set(services) - {service for service, _ in there}:
+        raise Failed(f"there is no document of {', '.join(sorted(missing))}")
+    return sorted({*named, *(key for key in there if not names or key[0] in services)})
 
 
 def _all_documents(session: Session) -> set[tuple[str, str]]:
@@ -166,32 +153,3 @@ def _all_documents(session: Session) -> set[tuple[str, str]]:
         after = page["next"]
         if after is None:
             return live
-
-
-def _read(path: Path) -> Any:
-    content = path.read_bytes()
-    try:
-        if path.suffix == ".toml":
-            value: Any = tomllib.loads(content.decode())
-        elif path.suffix == ".json":
-            return strict_json.parse(content)
-        else:
-            value = _yaml(content.decode())
-        # Whatever it was written in, it must be what JSON can say.
-        return strict_json.parse(json.dumps(value, allow_nan=False).encode())
-    except (ValueError, TypeError) as error:
-        raise Failed(f"{path}: {error}", code=ExitCode.USAGE) from error
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    # Aliases can make a small file enormous, and tags can mean anything: neither has a place in a configuration.
-    try:
-        for token in yaml.scan(text, Loader=yaml.SafeLoader):
-            if isinstance(token, yaml.AliasToken | yaml.AnchorToken | yaml.TagToken):
-                line, column = token.start_mark.line + 1, token.start_mark.column + 1
-                raise ValueError(f"line {line}, column {column}: anchors, aliases and tags are not allowed")
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from error

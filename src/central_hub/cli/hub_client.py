@@ -20,6 +20,8 @@ SILENCE_SECONDS: Final = 6.0
 """Of an event stream: three bookmarks have not come."""
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 
+_GATEWAY_ERRORS: Final = (502, 503, 504)
+
 MERGE_PATCH: Final = "application/merge-patch+json"
 
 
@@ -161,7 +163,9 @@ class HubClient:
             problem = _json(response.text)
         error = error_from(response.status_code, problem)
         if problem is None:
-            raise InvalidAnswer(
+            # A proxy whose hub is away speaks for it; whatever else answers like this is something else.
+            kind = HubUnavailable if response.status_code in _GATEWAY_ERRORS else InvalidAnswer
+            raise kind(
                 f"what answers at {self._hub.url} is no hub, or a proxy in front of it (HTTP {response.status_code})",
                 status=response.status_code,
             )

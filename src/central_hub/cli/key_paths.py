@@ -33,14 +33,10 @@ def parse_assignment(text: str) -> tuple[Steps, Any]:
 
 def parse_value(key: str, text: str) -> Any:
     """JSON where the text is JSON, text otherwise: `200`, `true`, `[1, 2]`, `hello`. Raises WrongKey."""
-    try:
-        encoded = text.encode()
-    except UnicodeEncodeError as error:
-        raise WrongKey(f"the value of {key} is not valid Unicode") from error
     value: Any = text
     if _reads_as_json(text):
         try:
-            value = strict_json.parse(encoded)
+            value = strict_json.parse(text.encode())
         except ValueError as error:
             raise WrongKey(f"the value of {key}: {error}. As text it would be written {key}='\"{text}\"'") from error
     if _contains_null(value):

@@ -6,7 +6,7 @@ On a terminal, tables and colours; in a pipe, plain aligned text; with `--json`,
 import sys
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from central_hub.cli.legible import json_text, visible
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Row = Sequence[str]
+
+_GAP: Final = "  "
+_FOLDED_FROM: Final = 24
+"""A time, an id or a name stays in one piece; a column with anything longer may be folded down to this."""
 
 
 class Output:
@@ -35,19 +39,23 @@ class Output:
         _print(json_text(value, indent=2), sys.stdout)
 
     def table(self, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        """Print rows under headings. The last column takes the room that is left."""
-        safe = [[visible(cell) for cell in row] for row in rows]
-        if self._console is None:
-            self._plain_table(columns, safe)
+        """Print rows under headings. On a terminal long cells are folded; nothing is ever cut off."""
+        lines = [[column.upper() for column in columns], *([visible(cell) for cell in row] for row in rows)]
+        widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+        least = sum(min(width, _FOLDED_FROM) + len(_GAP) for width in widths)
+        if self._console is None or self._console.width < least:
+            for line in lines:
+                padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+                _print(_GAP.join(padded).rstrip(), sys.stdout)
             return
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-        for column in columns:
-            table.add_column(column.upper(), overflow="fold", no_wrap=column != columns[-1])
-        for row in safe:
-            table.add_row(*(Text(cell) for cell in row))
+        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, len(_GAP), 0, 0))
+        for heading, width in zip(lines[0], widths, strict=True):
+            table.add_column(heading, overflow="fold", no_wrap=width <= _FOLDED_FROM)
+        for line in lines[1:]:
+            table.add_row(*(Text(cell) for cell in line))
         self._console.print(table)
 
     def note(self, text: str) -> None:
@@ -80,13 +88,6 @@ class Output:
         console = Console()
         # NO_COLOR asks for no colours; Rich would still send bold and dim.
         return Console(color_system=None) if console.no_color else console
-
-    def _plain_table(self, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        lines = [[column.upper() for column in columns], *rows]
-        widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
-        for line in lines:
-            padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-            _print("  ".join(padded).rstrip(), sys.stdout)
 
 
 def _print(text: str, stream: TextIO) -> None:

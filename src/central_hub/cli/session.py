@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from central_hub.cli.audit_pages import WrongExport
+from central_hub.cli.document_files import WrongFile
 from central_hub.cli.finding import Hub, find_hub
 from central_hub.cli.hub_client import HubClient, is_unreachable
 from central_hub.cli.key_paths import WrongKey, dotted_pointer
@@ -135,14 +137,35 @@ def command(
     return register
 
 
+def group(app: typer.Typer, panel: str, name: str, sentence: str) -> typer.Typer:
+    """Add a command that has commands of its own; what all commands share may stand behind its name as well."""
+    found = typer.Typer(no_args_is_help=True, help=sentence)
+
+    @found.callback()
+    def options(
+        context: typer.Context,
+        as_json: Json = False,
+        url: Url = None,
+        token_file: TokenFile = None,
+        data_dir: DataDir = None,
+    ) -> None:
+        context.obj = Common(as_json, url, token_file, data_dir).over(_common(context))
+
+    app.add_typer(found, name=name, rich_help_panel=panel)
+    return found
+
+
+def _common(context: typer.Context) -> Common:
+    return context.obj if isinstance(context.obj, Common) else Common()
+
+
 def _as_command(function: Command, shared: list[inspect.Parameter]) -> Command:
     _, *own = inspect.signature(function).parameters.values()
 
     def run(context: typer.Context, **arguments: Any) -> None:
         common = Common(**{parameter.name: arguments.pop(parameter.name) for parameter in shared})
-        before = context.obj if isinstance(context.obj, Common) else Common()
-        session = Session(common.over(before))
-        code = _run(session, lambda: function(session, **arguments))
+        session = Session(common.over(_common(context)))
+        code = _run(session, lambda: function(session, **_sound(arguments)))
         if code is not ExitCode.DONE:
             raise typer.Exit(code)
 
@@ -151,6 +174,28 @@ def _as_command(function: Command, shared: list[inspect.Parameter]) -> Command:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _sound(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, if they are text: whatever bytes a shell hands over reach us, and no request could carry them."""
+    for name, value in arguments.items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and not _is_unicode(text):
+                raise Failed(f"{name.replace('_', ' ')} is not valid Unicode", code=ExitCode.USAGE)
+    return arguments
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def findings(error: CentralHubError) -> list[str]:
+    """What the hub found wrong, place by place, as lines for people."""
+    return [f"{dotted_pointer(finding.pointer)}: {finding.message}" for finding in error.errors]
 
 
 def _help(function: Command) -> str:
@@ -170,16 +215,21 @@ def _run(session: Session, work: Callable[[], None]) -> ExitCode:
         problem(error.detail)
         return ExitCode.USAGE
     except CentralHubError as error:
-        findings = [f"{dotted_pointer(finding.pointer)}: {finding.message}" for finding in error.errors]
         pointers = [{"pointer": item.pointer, "code": item.code, "message": item.message} for item in error.errors]
-        problem(error.detail, findings, {"code": error.code, "status": error.status, "errors": pointers, **error.extra})
+        fields = {"code": error.code, "status": error.status, "errors": pointers, **error.extra}
+        problem(error.detail, findings(error), fields)
         return ExitCode.UNREACHABLE if is_unreachable(error) else ExitCode.REFUSED
-    except (WrongKey, StartupRefused) as error:
+    except (WrongKey, WrongFile, WrongExport, StartupRefused) as error:
         problem(str(error))
         return ExitCode.USAGE
     except HubError as error:
         problem(error.detail)
         return ExitCode.UNREACHABLE if isinstance(error, StoreUnavailable) else ExitCode.REFUSED
+    except OSError as error:
+        if error.filename is None:
+            raise
+        problem(f"{error.filename}: {error.strerror}")
+        return ExitCode.USAGE
     finally:
         session.close()
     return ExitCode.DONE

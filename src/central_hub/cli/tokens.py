@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from central_hub.cli.options import GUARDING
-from central_hub.cli.session import ExitCode, Failed, Session, command
+from central_hub.cli.session import ExitCode, Failed, Session, command, group
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Who it is for: a person or a service.")]
 Verbs = Annotated[
@@ -19,18 +19,26 @@ Services = Annotated[
 ]
 Environments = Annotated[list[str] | None, typer.Option("--environment", "-e", metavar="PATTERN", help="Repeatable.")]
 Expires = Annotated[str | None, typer.Option("--expires", metavar="30d|12h", help="After how long it ends.")]
-TokenId = Annotated[str, typer.Argument(metavar="ID", help="As `token list` shows it.")]
+
+
+def _token_id(text: str) -> str:
+    # It becomes a part of a path, and must not lead anywhere else.
+    if re.fullmatch(r"[0-9a-f]{1,64}", text) is None:
+        raise typer.BadParameter(f"{text!r} is no id of a token: `central-hub token list` shows them")
+    return text
+
+
+TokenId = Annotated[str, typer.Argument(parser=_token_id, metavar="ID", help="As `token list` shows it.")]
 
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(no_args_is_help=True, help="Make, list and revoke tokens.")
-    command(group, GUARDING)(create)
-    command(group, GUARDING, "list")(list_tokens)
-    command(group, GUARDING)(revoke)
-    app.add_typer(group, name="token", rich_help_panel=GUARDING)
+    tokens = group(app, GUARDING, "token", "Make, list and revoke tokens.")
+    command(tokens, GUARDING)(create)
+    command(tokens, GUARDING, "list")(list_tokens)
+    command(tokens, GUARDING)(revoke)
 
 
 def create(

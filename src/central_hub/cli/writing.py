@@ -9,6 +9,7 @@ from central_hub.cli.hub_client import MERGE_PATCH
 from central_hub.cli.key_paths import merge_patch, nested, parse_assignment, parse_key
 from central_hub.cli.options import CHANGING, Allow, Environment, Reason, Service, Yes
 from central_hub.cli.outcome import show_outcome, show_proposal
+from central_hub.cli.replacing import NO_REVISION, Replacement
 from central_hub.cli.session import ExitCode, Failed, Session, command
 from central_hub_client.errors import NotFound
 from central_hub_client.wire import DEFAULT_ENVIRONMENT
@@ -57,7 +58,9 @@ def set_keys(
     except NotFound:
         if removals:
             raise
-        _create(session, service, environment, nested(values), reason=reason, allow=allow, dry_run=dry_run, yes=yes)
+        # If somebody creates it meanwhile, this is refused.
+        new = Replacement(service, environment, nested(values), NO_REVISION, reason, allow)
+        _create(session, new, dry_run=dry_run, yes=yes)
         return
     show_proposal(session.output, proposed.value)
     if dry_run:
@@ -88,34 +91,20 @@ def rollback(
     if changes:
         session.confirm(f"Roll {service} back?", yes=yes)
     body: dict[str, Any] = {"revision": revision, "environment": environment}
-    if newest["action"] != "deleted":
-        # What was shown is what is done: if somebody changes the document meanwhile, this is refused.
-        body["expected_revision"] = current
+    # What was shown is what is done: if somebody changes the document meanwhile, this is refused.
+    body["expected_revision"] = NO_REVISION if newest["action"] == "deleted" else current
     if reason is not None:
         body["reason"] = reason
     show_outcome(output, hub.write("POST", f"/config/rollback/{service}", body).value)
 
 
-def _create(
-    session: Session,
-    service: str,
-    environment: str,
-    config: dict[str, Any],
-    *,
-    reason: str | None,
-    allow: list[str] | None,
-    dry_run: bool,
-    yes: bool,
-) -> None:
-    body: dict[str, Any] = {"service": service, "environment": environment, "config": config, "allow": allow or []}
-    if reason is not None:
-        body["reason"] = reason
-    # A document that does not exist is at revision 0: if somebody creates it meanwhile, this is refused.
-    body["expected_revision"] = 0
-    proposed = session.hub.write("POST", "/config/update", body | {"dry_run": True})
-    show_proposal(session.output, proposed.value)
+def _create(session: Session, new: Replacement, *, dry_run: bool, yes: bool) -> None:
+    outcome = new.propose(session.hub)
+    show_proposal(session.output, outcome)
     if not dry_run:
         # A new document may be a typing error in the name of an old one.
-        session.confirm(f"There is no document of {service} in environment {environment} yet. Create it?", yes=yes)
-        proposed = session.hub.write("POST", "/config/update", body)
-    show_outcome(session.output, proposed.value)
+        session.confirm(
+            f"There is no document of {new.service} in environment {new.environment} yet. Create it?", yes=yes
+        )
+        outcome = new.store(session.hub)
+    show_outcome(session.output, outcome)

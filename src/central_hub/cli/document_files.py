@@ -1,0 +1,153 @@
+"""Documents as files: `<service>.json`, `<service>@<environment>.json`; YAML and TOML are read as well."""
+
+import json
+import secrets
+import tomllib
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from central_hub_client import strict_json
+from central_hub_client.wire import DEFAULT_ENVIRONMENT, is_document_name, is_environment_name
+
+SUFFIXES: Final = (".json", ".yaml", ".yml", ".toml")
+
+
+class WrongFile(ValueError):
+    """A file is not a document. The message names it and says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFile:
+    """A file and the document that it holds."""
+
+    path: Path
+    service: str
+    environment: str
+    config: dict[str, Any]
+
+
+def file_name(service: str, environment: str) -> str:
+    """The file of a document."""
+    return f"{document_name(service, environment)}.json"
+
+
+def document_name(service: str, environment: str) -> str:
+    """`billing`, `billing@staging`."""
+    return service if environment == DEFAULT_ENVIRONMENT else f"{service}@{environment}"
+
+
+def parse_name(text: str) -> tuple[str, str]:
+    """The service and the environment that a document's name names. Raises ValueError."""
+    service, at, environment = text.partition("@")
+    environment = environment if at else DEFAULT_ENVIRONMENT
+    if not is_document_name(service) or not is_environment_name(environment):
+        raise ValueError(f"{text!r} names no document: <service>, or <service>@<environment>")
+    return service, environment
+
+
+def write_file(directory: Path, service: str, environment: str, config: dict[str, Any]) -> Path:
+    """Write a document as JSON, whole or not at all. Raises OSError."""
+    path = directory / file_name(service, environment)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def read_files(sources: list[Path]) -> Iterator[DocumentFile]:
+    """The documents of files and directories, in the order of their names. Raises WrongFile, OSError."""
+    seen: dict[tuple[str, str], Path] = {}
+    for path in [path for source in sources for path in _files(source)]:
+        try:
+            service, environment = parse_name(path.stem)
+        except ValueError as error:
+            raise WrongFile(f"{path}: the name of the file must name the document; {error}") from error
+        other = seen.setdefault((service, environment), path)
+        if other is not path:
+            raise WrongFile(f"{path} and {other} are the same document")
+        yield DocumentFile(path, service, environment, read_file(path))
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The document that a file holds. Raises WrongFile, OSError."""
+    content = path.read_bytes()
+    try:
+        config = _parse(path.suffix, content)
+    except RecursionError as error:
+        raise WrongFile(f"{path}: nested too deeply") from error
+    except (ValueError, TypeError) as error:
+        raise WrongFile(f"{path}: {error}") from error
+    if not isinstance(config, dict):
+        raise WrongFile(f"{path}: a document is an object, with keys and values")
+    return config
+
+
+def _files(source: Path) -> list[Path]:
+    if not source.is_dir():
+        if source.suffix not in SUFFIXES:
+            raise WrongFile(f"{source} is not one of {', '.join(SUFFIXES)}")
+        return [source]
+    # Hidden ones are what editors and tools leave behind.
+    found = sorted(path for path in source.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
+    if not found:
+        raise WrongFile(f"{source} holds no documents ({', '.join(SUFFIXES)})")
+    return found
+
+
+def _parse(suffix: str, content: bytes) -> Any:
+    if suffix == ".json":
+        return strict_json.parse(content)
+    value = tomllib.loads(content.decode()) if suffix == ".toml" else _yaml(content.decode())
+    _refuse_keys_that_are_no_text(value)
+    # Whatever it was written in, it must be what JSON can say; dates for example are not.
+    return strict_json.parse(json.dumps(value, default=_refuse).encode())
+
+
+def _refuse(value: Any) -> Any:
+    raise ValueError(f"{value} reads as a {type(value).__name__}, which JSON does not know: put it in quotes")
+
+
+def _refuse_keys_that_are_no_text(value: Any) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"the key {key} reads as a {type(key).__name__}: put it in quotes")
+            _refuse_keys_that_are_no_text(item)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_keys_that_are_no_text(item)
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Refuses what makes a small file enormous (aliases), what can mean anything (tags), and what is said twice."""
+
+        def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+                raise ValueError(f"{_place(event)}: anchors and aliases are not allowed")
+            if getattr(event, "tag", None) is not None:
+                raise ValueError(f"{_place(event)}: tags are not allowed")
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+            found = super().construct_mapping(node, deep=deep)
+            if len(found) != len(node.value):
+                raise ValueError(f"{_place(node)}: a key stands here twice")
+            return found
+
+    def _place(what: Any) -> str:
+        return f"line {what.start_mark.line + 1}, column {what.start_mark.column + 1}"
+
+    try:
+        return yaml.load(text, Loader=Loader)  # noqa: S506 - a safe loader made stricter
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error

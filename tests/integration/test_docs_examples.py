@@ -1,0 +1,39 @@
+"""The Python in the documentation, run as it stands against a hub."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from central_hub_client import ConfigClient, Source
+from tests.conftest import RunningHub
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ["README.md", "client/README.md", "docs/how-to/write-a-service.md"]
+STORED = 250
+
+
+@pytest.mark.parametrize("page", EXAMPLES)
+async def test_an_example_takes_its_configuration_from_the_hub(
+    page: str, hub: RunningHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    answer = await hub.http.post(
+        "/api/v1/config/update", json={"service": "my-service", "config": {"operational": {"batch_size": STORED}}}
+    )
+    assert answer.status_code == 200, answer.text
+    monkeypatch.setenv("CENTRAL_HUB_URL", hub.url)
+    monkeypatch.setenv("CENTRAL_HUB_TOKEN", await hub.new_token(services=["my-service"]))
+    monkeypatch.setenv("CENTRAL_HUB_CACHE_DIR", str(tmp_path))
+    names: dict[str, Any] = {"__name__": "example"}
+    code = compile(source.replace("http://127.0.0.1:7000", hub.url), page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    running = eval(code, names)  # noqa: S307 - our own documentation
+    assert inspect.isawaitable(running)
+    await running
+    client = names["service"].client if "service" in names else names["client"]
+    assert isinstance(client, ConfigClient)
+    assert client.get_value("operational.batch_size") == STORED
+    assert client.status.source is Source.HUB

@@ -12,6 +12,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._before_exposition: list[Callable[[], None]] = []
         self.requests = Counter(
             "central_hub_requests",
             "Requests answered, by route template, method and status.",
@@ -42,6 +43,12 @@ class Metrics:
         """A gauge that is read when the metrics are asked for."""
         Gauge(name, description, registry=self.registry).set_function(read)
 
+    def before_exposition(self, hand_over: Callable[[], None]) -> None:
+        """Let somebody who counts by himself hand over his counts whenever the metrics are asked for."""
+        self._before_exposition.append(hand_over)
+
     def exposition(self) -> bytes:
         """The Prometheus text format."""
+        for hand_over in self._before_exposition:
+            hand_over()
         return generate_latest(self.registry)

@@ -27,6 +27,8 @@ def is_unchanged(if_none_match: str | None, etag: str) -> bool:
     """Whether the caller has this representation already (weak comparison); a header that cannot be read is ignored."""
     if if_none_match is None:
         return False
+    if if_none_match == etag:
+        return True
     try:
         tags = parse_tags(if_none_match)
     except InvalidRequest:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,9 +22,14 @@ class AllowedHosts:
         names = [name.strip().lower() for name in configured.split(",") if name.strip()]
         self._any = "*" in names
         self._names = frozenset([*names, *_LOOPBACK, *([] if _is_wildcard(listens_on) else [listens_on.lower()])])
+        # Callers send the same few hosts all the time.
+        self._names_one = lru_cache(maxsize=256)(self._decide)
 
     def __contains__(self, host: bytes) -> bool:
         """Whether a Host header, with or without a port, names one of them."""
+        return self._names_one(host)
+
+    def _decide(self, host: bytes) -> bool:
         if self._any:
             return True
         text = host.decode("latin-1").lower()

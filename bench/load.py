@@ -83,7 +83,7 @@ class _Connection:
 
 
 def drive(load: Load) -> Seen:
-    """Send until the time is over."""
+    """Send until the time is over, and at least one answer is there."""
     numbers = itertools.count(load.first_number)
     connections = [_Connection(load, text, numbers) for text in load.requests]
     buffer = bytearray(1 << 20)
@@ -94,7 +94,7 @@ def drive(load: Load) -> Seen:
         busy_before, started = time.process_time(), time.perf_counter()
         for connection in connections:
             connection.send()
-        while (now := time.perf_counter()) - started < load.seconds:
+        while (now := time.perf_counter()) - started < load.seconds or not latencies:
             for key, _ in selector.select(load.seconds):
                 connection = key.data
                 if connection.receive(buffer):

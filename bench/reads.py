@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +22,24 @@ from bench.load import Load, Seen, request
 from bench.server import Server, free_port, running
 
 CONNECTIONS: Final = 32
-ROUNDS: Final = 3
+ROUNDS: Final = 9
 PILOT: Final = "polygon-historical-downloader"
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of the servers that are compared, with what it is asked and must answer."""
+
+    server: Server
+    request: str
+    status: int = 200
+
+
+@dataclass(frozen=True)
+class _Speed:
+    rate: float
+    cpu_seconds: float
+    """Of the server, for one request."""
 
 
 async def measure(servers: Servers, *, seconds: float) -> list[Figure]:
@@ -67,50 +83,55 @@ async def _compare(servers: Servers, hub: Hub, name: str, *, seconds: float) -> 
     plain = request("GET", path, hub.headers)
     conditional = request("GET", path, {**hub.headers, "If-None-Match": etag})
     async with AsyncExitStack() as stack:
-        bare = await stack.enter_async_context(_bare(servers.directory, answer))
-        unchanged = await stack.enter_async_context(_bare(servers.directory, not_modified))
-        nginx = await stack.enter_async_context(_nginx(servers.directory, body)) if shutil.which("nginx") else None
+        sides = {
+            "hub": _Side(hub, plain),
+            "bare": _Side(await stack.enter_async_context(_bare(servers.directory, answer)), plain),
+            "hub 304": _Side(hub, conditional, 304),
+            "bare 304": _Side(
+                await stack.enter_async_context(_bare(servers.directory, not_modified)), conditional, 304
+            ),
+        }
+        if shutil.which("nginx"):
+            nginx = await stack.enter_async_context(_nginx(servers.directory, body))
+            sides["nginx"] = _Side(nginx, request("GET", "/file", {}))
         # In turns, so that whatever else the machine is doing meets all of them.
-        rates: dict[str, list[float]] = {"hub": [], "bare": [], "hub304": [], "bare304": [], "nginx": []}
-        for _ in range(ROUNDS):
-            rates["bare"].append(await _rate(bare, plain, 200, seconds))
-            rates["hub"].append(await _rate(hub, plain, 200, seconds))
-            rates["bare304"].append(await _rate(unchanged, conditional, 304, seconds))
-            rates["hub304"].append(await _rate(hub, conditional, 304, seconds))
-            if nginx is not None:
-                rates["nginx"].append(await _rate(nginx, request("GET", "/file", {}), 200, seconds))
-    rate = {what: statistics.median(values) if values else 0.0 for what, values in rates.items()}
+        rounds = [{which: await _speed(side, seconds / ROUNDS) for which, side in sides.items()} for _ in range(ROUNDS)]
+
+    def rate(which: str) -> str:
+        return f"{statistics.median(speeds[which].rate for speeds in rounds):,.0f}/s"
+
+    def rates(which: str, other: str) -> float:
+        return statistics.median(speeds[which].rate / speeds[other].rate for speeds in rounds)
+
+    def cpu(which: str) -> str:
+        return f"{statistics.median(speeds[which].cpu_seconds for speeds in rounds) * 1e6:,.0f} µs"
+
+    def cpus(which: str, other: str) -> float:
+        return statistics.median(speeds[which].cpu_seconds / speeds[other].cpu_seconds for speeds in rounds)
+
+    get, unchanged = f"GET of {size}", f"304 for {size}"
     figures = [
-        at_least(
-            f"GET {size}",
-            _per_second(rate["hub"]),
-            f"bare ASGI {_per_second(rate['bare'])}",
-            rate["hub"] / rate["bare"],
-            0.8,
-        ),
-        at_least(
-            f"304 for {size}",
-            _per_second(rate["hub304"]),
-            f"GET {_per_second(rate['hub'])}",
-            rate["hub304"] / rate["hub"],
-            1.0,
-        ),
+        at_least(get, rate("hub"), f"bare ASGI {rate('bare')}", rates("hub", "bare"), 0.8),
+        Figure(f"… processor time of one {get}", cpu("hub"), f"bare ASGI {cpu('bare')}", cpus("hub", "bare")),
+        at_least(unchanged, rate("hub 304"), f"GET {rate('hub')}", rates("hub 304", "hub"), 1.0),
+        Figure(unchanged, rate("hub 304"), f"bare ASGI {rate('bare 304')}", rates("hub 304", "bare 304")),
         Figure(
-            f"304 for {size}",
-            _per_second(rate["hub304"]),
-            f"bare ASGI {_per_second(rate['bare304'])}",
-            rate["hub304"] / rate["bare304"],
+            f"… processor time of one {unchanged}",
+            cpu("hub 304"),
+            f"bare ASGI {cpu('bare 304')}",
+            cpus("hub 304", "bare 304"),
         ),
     ]
-    if nginx is not None:
-        against = f"nginx, a file, {_per_second(rate['nginx'])}"
-        figures.append(Figure(f"GET {size}", _per_second(rate["hub"]), against, rate["hub"] / rate["nginx"]))
+    if "nginx" in sides:
+        figures.append(Figure(get, rate("hub"), f"nginx, a file, {rate('nginx')}", rates("hub", "nginx")))
     return figures
 
 
-async def _rate(server: Server, text: str, status: int, seconds: float) -> float:
-    seen = await drive(Load(server.port, [text] * CONNECTIONS, seconds, status))
-    return seen.answers / seen.seconds
+async def _speed(side: _Side, seconds: float) -> _Speed:
+    load = Load(side.server.port, [side.request] * CONNECTIONS, seconds, side.status)
+    before = side.server.cpu_seconds()
+    seen = await drive(load)
+    return _Speed(seen.answers / seen.seconds, (side.server.cpu_seconds() - before) / seen.answers)
 
 
 @asynccontextmanager
@@ -143,7 +164,3 @@ async def _nginx(directory: Path, body: bytes) -> AsyncIterator[Server]:
     argv = ["nginx", "-p", str(root), "-c", str(root / "nginx.conf")]
     async with running(argv, port, log=root / "log", ready_path="/file") as server:
         yield server
-
-
-def _per_second(rate: float) -> str:
-    return f"{rate:,.0f}/s"

@@ -72,4 +72,5 @@ async def test_a_tail_that_trusts_hints_is_found(
 
     monkeypatch.setattr(Tail, "_apply_own", apply_whatever_comes)
     observed = await observe(replicas, rng, writes=WRITES, name="trusting")
-    assert checks.agreement_violations(observed.log, observed.answers) != []
+    # Not only in the end, when a later write may have covered what was skipped: the watchers saw it all along.
+    assert any("should be at" in violation for violation in observed.violations())

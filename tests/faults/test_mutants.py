@@ -10,8 +10,10 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
+from central_hub.config.commit_queue import CommitQueue
 from central_hub.config.tail import Tail
 from central_hub.embedded import Endpoints
+from central_hub.errors import HubError
 from central_hub.storage import configs
 from tests.conftest import DatabaseUrls, RunningHub, create_database
 from tests.faults import checks
@@ -36,6 +38,12 @@ async def test_a_sequence_in_place_of_the_counter_is_found(
     await owner.close()
     save = configs.save
 
+    async def commit_at_once(queue: CommitQueue[Any, Any], item: Any) -> Any:
+        [result] = await queue._commit_all([item])
+        if isinstance(result, HubError):
+            raise result
+        return result
+
     async def take_no_turns(_connection: Any) -> None:
         return
 
@@ -49,6 +57,7 @@ async def test_a_sequence_in_place_of_the_counter_is_found(
         )
         return commit
 
+    monkeypatch.setattr(CommitQueue, "commit", commit_at_once)
     monkeypatch.setattr(configs, "lock", take_no_turns)
     monkeypatch.setattr(configs, "save", save_with_a_sequence)
     observed = await observe(replicas, rng, writes=WRITES, name="sequence")

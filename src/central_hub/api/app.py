@@ -70,10 +70,11 @@ def create_routes(hub: CentralHubService) -> FastAPI:
             Exception: _answer_bug,
         },
     )
-    for prefix in (API_PREFIX, ""):
-        app.include_router(operations.health_routes(hub), prefix=prefix)
+    # Tried in this order: what is asked for most comes first.
     for routes in (config.routes, tokens.routes, operations.routes):
         app.include_router(routes(hub), prefix=API_PREFIX)
+    for prefix in (API_PREFIX, ""):
+        app.include_router(operations.health_routes(hub), prefix=prefix)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:

@@ -53,6 +53,7 @@ class Announcer:
         self._signer = signer
         self._bus = bus
         self._pending: dict[Key, float] = {}
+        self._asked: set[Key] = set()
         self._publishing = asyncio.Lock()
         self._wake = asyncio.Event()
         self.failures = 0
@@ -73,7 +74,9 @@ class Announcer:
             for key in self._pending
             if (found := snapshot.representations.get(key)) is not None and found.object.position <= position
         ]
-        await self._publish_all(keys)
+        # Whoever waits here for the one who is publishing is published together with all others who wait.
+        self._asked.update(keys)
+        await self._publish_all(self._asked)
         return not any(key in self._pending for key in keys)
 
     async def connected(self) -> None:
@@ -153,6 +156,7 @@ class Announcer:
         # One at a time within this replica, so that for one subject a later revision never goes out before an earlier.
         async with self._publishing:
             queue = [key for key in keys if key in self._pending]
+            self._asked.difference_update(list(keys))
             for start in range(0, len(queue), _AT_ONCE):
                 results = await asyncio.gather(*(self._publish(key) for key in queue[start : start + _AT_ONCE]))
                 if not all(results):

@@ -3,20 +3,21 @@
 import asyncio
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from central_hub.config.plan import Write, plan
+from central_hub.config.commit_queue import CommitQueue
+from central_hub.config.plan import Retry, Write, plan
 from central_hub.config.snapshot import own_representation
 from central_hub.config.tail import Tail
 from central_hub.connections.database import Database
 from central_hub.errors import HubError, IdempotencyMismatch, StoreUnavailable
 from central_hub.storage import configs, idempotency
-from central_hub.storage.configs import Action, Commit, Document, DocumentChange, Head
+from central_hub.storage.configs import Action, Commit, Document, DocumentChange, Draft, Head
 from central_hub.storage.idempotency import Remembered
 from central_hub_client.wire import Position
 
@@ -40,13 +41,28 @@ class Outcome:
 class _Planned:
     """What a write comes to, if the document is still this one when its turn has come."""
 
+    write: Write
     document: Document | None
     epoch: int
     change: DocumentChange | None
 
+    @property
+    def claims(self) -> frozenset[Hashable]:
+        """The document, and the Idempotency-Key: of those there is one in a commit."""
+        retry = self.write.retry
+        return frozenset({self.write.key} if retry is None else {self.write.key, (retry.token_id, retry.key)})
+
     def still_holds(self, head: Head, revision: int | None) -> bool:
         """Whether the document is the one that was planned for, now that nobody else can change it."""
         return head.epoch == self.epoch and revision == (None if self.document is None else self.document.revision)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What came of a write, and its commit: None where nothing had to be stored."""
+
+    outcome: Outcome
+    commit: Commit | None = None
 
 
 class ConfigStore:
@@ -64,19 +80,24 @@ class ConfigStore:
         self._tail = tail
         self._announced = announced
         self._clock = clock
+        self._queue = CommitQueue(self._commit)
 
     async def write(self, write: Write) -> Outcome:
         """Carry out one write. Raises the HubError of the first rule that it breaks, and StoreUnavailable."""
         if self._tail.fenced is not None:
             raise StoreUnavailable(self._tail.fenced)
-        known = await self._plan_on_snapshot(write)
-        outcome, commit = await self._database.transaction(lambda connection: self._write(connection, write, known))
-        if commit is None:
-            return outcome
+        planned: _Planned | Outcome | None = await self._plan_on_snapshot(write)
+        if planned is None:
+            planned = await self._database.transaction(lambda connection: self._plan_on_store(connection, write))
+        if isinstance(planned, Outcome):
+            return planned
+        done = await self._queue.commit(planned)
+        if done.commit is None:
+            return done.outcome
         # After the commit: nobody may hear of a row that cannot be read yet.
-        await self._tail.committed(commit)
-        announced = await self._announced(outcome.position)
-        return replace(outcome, answer={**outcome.answer, "announced": announced})
+        await self._tail.committed(done.commit)
+        announced = await self._announced(done.outcome.position)
+        return replace(done.outcome, answer={**done.outcome.answer, "announced": announced})
 
     async def forget_old_answers(self) -> None:
         """Remove remembered answers that are older than a day. Raises StoreUnavailable."""
@@ -91,78 +112,104 @@ class ConfigStore:
         if write.dry_run or not self._tail.is_loaded:
             return None
         snapshot = self._tail.snapshot
-        document = snapshot.document(write.service, write.environment)
+        document = snapshot.document(*write.key)
         try:
-            return _Planned(document, snapshot.epoch, await _plan(write, document, snapshot.head))
+            return _Planned(write, document, snapshot.epoch, await _plan(write, document, snapshot.head))
         except HubError:
             return None
 
-    async def _write(
-        self, connection: AsyncConnection, write: Write, known: _Planned | None
-    ) -> tuple[Outcome, Commit | None]:
-        if known is None:
-            if (again := await self._answered_before(connection, write)) is not None:
-                return again, None
-            document = await configs.get(connection, write.service, write.environment)
-            head = await configs.head(connection)
-            known = _Planned(document, head.epoch, await _plan(write, document, head))
-            if write.dry_run:
-                return _outcome(write, known.change, head, document, status="valid"), None
-        # From here on one writer at a time, so everything that takes long has been done before.
+    async def _plan_on_store(self, connection: AsyncConnection, write: Write) -> _Planned | Outcome:
+        """The plan on what is stored, or the answer where none is needed: to a dry run, or the one given before."""
+        if (answered := (await self._answered_before(connection, [write])).get(write.retry)) is not None:
+            return _same_answer(write, answered)
+        document = await configs.get(connection, *write.key)
+        head = await configs.head(connection)
+        change = await _plan(write, document, head)
+        if write.dry_run:
+            return _outcome(write, change, head, document, status="valid")
+        return _Planned(write, document, head.epoch, change)
+
+    async def _commit(self, turns: Sequence[_Planned]) -> list[_Done | HubError]:
+        return await self._database.transaction(lambda connection: self._commit_in(connection, turns))
+
+    async def _commit_in(self, connection: AsyncConnection, turns: Sequence[_Planned]) -> list[_Done | HubError]:
+        # From here on one replica at a time, so everything that takes long has been done before.
         await configs.lock(connection)
-        if (again := await self._answered_before(connection, write)) is not None:
-            return again, None
-        head, revision = await configs.revision_of(connection, write.service, write.environment)
-        document, planned = known.document, known.change
-        if not known.still_holds(head, revision):
-            document = await configs.get(connection, write.service, write.environment)
-            planned = await _plan(write, document, head)
-        if planned is None:
-            commit = None
-            outcome = _outcome(write, None, head, document, status="unchanged")
-        else:
-            commit = await self._save(connection, write, head, planned)
-            head = replace(head, revision=commit.revision, audit_head=commit.audit_head)
-            status = _STATUS.get(planned.action, "updated")
-            outcome = _outcome(write, planned, head, commit.documents[0], status=status)
-        await self._remember(connection, write, outcome, commit)
-        return outcome, commit
+        answered = await self._answered_before(connection, [turn.write for turn in turns])
+        head, revisions = await configs.revisions_of(connection, [turn.write.key for turn in turns])
+        results: list[_Done | HubError | _Planned] = []
+        for turn in turns:
+            try:
+                if (before := answered.get(turn.write.retry)) is not None:
+                    results.append(_Done(_same_answer(turn.write, before)))
+                elif turn.still_holds(head, revisions.get(turn.write.key)):
+                    results.append(turn)
+                else:
+                    document = await configs.get(connection, *turn.write.key)
+                    change = await _plan(turn.write, document, head)
+                    results.append(_Planned(turn.write, document, head.epoch, change))
+            except HubError as refusal:
+                results.append(refusal)
+        return await self._save(connection, head, results)
 
-    async def _save(self, connection: AsyncConnection, write: Write, head: Head, planned: DocumentChange) -> Commit:
-        return await configs.save(
-            connection,
-            head,
-            [planned],
-            changed_at=_milliseconds(self._clock()),
-            changed_by=write.author,
-            reason=write.reason,
-            salts=[secrets.token_bytes(16)],
-        )
+    async def _save(
+        self, connection: AsyncConnection, head: Head, results: Sequence[_Done | HubError | _Planned]
+    ) -> list[_Done | HubError]:
+        changing = [result for result in results if isinstance(result, _Planned) and result.change is not None]
+        now = _milliseconds(self._clock())
+        commits = iter(await configs.save(connection, head, [_draft(turn, now) for turn in changing]))
+        done: list[_Done | HubError] = []
+        to_remember: list[Remembered] = []
+        for result in results:
+            if not isinstance(result, _Planned):
+                done.append(result)
+                continue
+            if result.change is None:
+                saved = _Done(_outcome(result.write, None, head, result.document, status="unchanged"))
+            else:
+                commit = next(commits)
+                head = replace(head, revision=commit.revision, audit_head=commit.audit_head)
+                status = _STATUS.get(result.change.action, "updated")
+                outcome = _outcome(result.write, result.change, head, commit.documents[0], status=status)
+                saved = _Done(outcome, commit)
+            done.append(saved)
+            to_remember += _remembered(result.write.retry, saved)
+        await idempotency.remember(connection, to_remember, at=now)
+        return done
 
-    async def _answered_before(self, connection: AsyncConnection, write: Write) -> Outcome | None:
-        if write.retry is None or write.dry_run:
-            return None
-        found = await idempotency.find(connection, write.retry.token_id, write.retry.key)
-        if found is None:
-            return None
-        if found.request_hash != write.retry.request_hash:
-            raise IdempotencyMismatch("this Idempotency-Key came with another request before; take a new key for each")
-        answer = json.loads(found.response)
-        return Outcome(answer, found.etag, Position(answer["epoch"], answer["revision"]))
+    async def _answered_before(
+        self, connection: AsyncConnection, writes: Iterable[Write]
+    ) -> dict[Retry | None, Remembered]:
+        """By Retry, the answers that were given to the same key of the same token."""
+        retries = [write.retry for write in writes if write.retry is not None and not write.dry_run]
+        found = await idempotency.find(connection, [(retry.token_id, retry.key) for retry in retries])
+        return {retry: found[name] for retry in retries if (name := (retry.token_id, retry.key)) in found}
 
-    async def _remember(
-        self, connection: AsyncConnection, write: Write, outcome: Outcome, commit: Commit | None
-    ) -> None:
-        if write.retry is None:
-            return
-        await idempotency.remember(
-            connection,
-            write.retry.token_id,
-            write.retry.key,
-            Remembered(write.retry.request_hash, json.dumps(outcome.answer), outcome.etag),
-            revision=None if commit is None else commit.revision,
-            at=self._clock(),
-        )
+
+def _same_answer(write: Write, answered: Remembered) -> Outcome:
+    if write.retry is None or answered.request_hash != write.retry.request_hash:
+        raise IdempotencyMismatch("this Idempotency-Key came with another request before; take a new key for each")
+    answer = json.loads(answered.response)
+    return Outcome(answer, answered.etag, Position(answer["epoch"], answer["revision"]))
+
+
+def _remembered(retry: Retry | None, done: _Done) -> list[Remembered]:
+    if retry is None:
+        return []
+    revision = None if done.commit is None else done.commit.revision
+    answer = json.dumps(done.outcome.answer)
+    return [Remembered(retry.token_id, retry.key, retry.request_hash, answer, done.outcome.etag, revision)]
+
+
+def _draft(turn: _Planned, now: datetime) -> Draft:
+    assert turn.change is not None  # noqa: S101 - the only caller has checked
+    return Draft(
+        changes=(turn.change,),
+        salts=(secrets.token_bytes(16),),
+        changed_at=now,
+        changed_by=turn.write.author,
+        reason=turn.write.reason,
+    )
 
 
 async def _plan(write: Write, document: Document | None, head: Head) -> DocumentChange | None:

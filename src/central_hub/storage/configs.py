@@ -76,6 +76,17 @@ class DocumentChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A commit before it has a revision. One salt for each change: 16 random bytes."""
+
+    changes: tuple[DocumentChange, ...]
+    salts: tuple[bytes, ...]
+    changed_at: datetime
+    changed_by: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """What one revision changed, as the log tells it."""
 
@@ -123,10 +134,14 @@ async def get(connection: AsyncConnection, service: str, environment: str) -> Do
     return None if row is None else _document(row)
 
 
-async def revision_of(connection: AsyncConnection, service: str, environment: str) -> tuple[Head, int | None]:
-    """Where the log ends, and the last revision of one document: what a writer holding the lock must know."""
-    row = (await connection.execute(_HEAD_AND_REVISION, {"service": service, "environment": environment})).one()
-    return _head(row), row.document_revision
+async def revisions_of(
+    connection: AsyncConnection, keys: Sequence[tuple[str, str]]
+) -> tuple[Head, dict[tuple[str, str], int]]:
+    """Where the log ends, and the last revisions of some documents: what a writer holding the lock must know."""
+    services, environments = [service for service, _ in keys], [environment for _, environment in keys]
+    rows = (await connection.execute(_HEAD_AND_REVISIONS, {"services": services, "environments": environments})).all()
+    found = {(row.service, row.environment): row.document_revision for row in rows if row.service is not None}
+    return _head(rows[0]), found
 
 
 async def all_documents(connection: AsyncConnection) -> list[Document]:
@@ -134,83 +149,49 @@ async def all_documents(connection: AsyncConnection) -> list[Document]:
     return [_document(row) for row in await connection.execute(sa.select(documents))]
 
 
-async def save(
-    connection: AsyncConnection,
-    current: Head,
-    changes: Sequence[DocumentChange],
-    *,
-    changed_at: datetime,
-    changed_by: str,
-    reason: str | None,
-    salts: Sequence[bytes],
-) -> Commit:
-    """Write documents, audit rows and the counter in one statement, as the revision after `current`.
+async def save(connection: AsyncConnection, current: Head, drafts: Sequence[Draft]) -> list[Commit]:
+    """Write documents, audit rows and the counter in one statement: a revision for each draft, from `current` on.
 
-    The caller holds the lock and has read `current` under it.
+    No document may be in two drafts. The caller holds the lock and has read `current` under it.
     """
-    revision = current.revision + 1
-    previous_hash = current.audit_head
-    rows = []
-    for ordinal, (change, salt) in enumerate(zip(changes, salts, strict=True)):
-        content = to_text(change.config)
-        entry = Entry(
-            epoch=current.epoch,
-            revision=revision,
-            ordinal=ordinal,
-            service=change.service,
-            environment=change.environment,
-            action=change.action,
-            version=change.version,
-            changed_at=changed_at,
-            changed_by=changed_by,
-            reason=reason,
-            content_hash=salted_hash(salt, content),
-            previous_hash=previous_hash,
-        )
-        entry_hash = entry.hash
-        rows.append((change, entry, salt, content, entry_hash))
-        previous_hash = entry_hash
+    if not drafts:
+        return []
+    commits: list[Commit] = []
+    rows: list[tuple[DocumentChange, Record]] = []
+    audit_head = current.audit_head
+    for revision, draft in enumerate(drafts, current.revision + 1):
+        for ordinal, (change, salt) in enumerate(zip(draft.changes, draft.salts, strict=True)):
+            record = _record(current.epoch, revision, ordinal, draft, change, salt, audit_head)
+            audit_head = record.entry_hash
+            rows.append((change, record))
+        documents = tuple(_changed(change, draft, revision) for change in draft.changes)
+        commits.append(Commit(current.epoch, revision, audit_head, documents))
+    entries = [record.entry for _, record in rows]
     await connection.execute(
         _SAVE,
         {
             "epoch": current.epoch,
-            "revision": revision,
-            "audit_head": previous_hash,
-            "changed_at": changed_at,
-            "changed_by": changed_by,
-            "reason": reason,
-            "ordinals": [entry.ordinal for _, entry, _, _, _ in rows],
-            "services": [change.service for change, *_ in rows],
-            "environments": [change.environment for change, *_ in rows],
-            "actions": [str(change.action) for change, *_ in rows],
-            "versions": [change.version for change, *_ in rows],
-            "content_hashes": [entry.content_hash for _, entry, _, _, _ in rows],
-            "previous_hashes": [entry.previous_hash for _, entry, _, _, _ in rows],
-            "entry_hashes": [entry_hash for *_, entry_hash in rows],
-            "salts": [salt for _, _, salt, _, _ in rows],
-            "contents": [content for _, _, _, content, _ in rows],
-            "changes": [to_text(change.changes) for change, *_ in rows],
-            "previous_revisions": [change.previous_revision for change, *_ in rows],
+            "last_revision": current.revision + len(drafts),
+            "audit_head": audit_head,
+            "revisions": [entry.revision for entry in entries],
+            "ordinals": [entry.ordinal for entry in entries],
+            "services": [entry.service for entry in entries],
+            "environments": [entry.environment for entry in entries],
+            "actions": [str(entry.action) for entry in entries],
+            "versions": [entry.version for entry in entries],
+            "changed_ats": [entry.changed_at for entry in entries],
+            "changed_bys": [entry.changed_by for entry in entries],
+            "reasons": [entry.reason for entry in entries],
+            "content_hashes": [entry.content_hash for entry in entries],
+            "previous_hashes": [entry.previous_hash for entry in entries],
+            "entry_hashes": [record.entry_hash for _, record in rows],
+            "salts": [record.salt for _, record in rows],
+            "contents": [record.content for _, record in rows],
+            "changes": [to_text(change.changes) for change, _ in rows],
+            "previous_revisions": [change.previous_revision for change, _ in rows],
         },
     )
-    return Commit(
-        epoch=current.epoch,
-        revision=revision,
-        audit_head=previous_hash,
-        documents=tuple(
-            Document(
-                service=change.service,
-                environment=change.environment,
-                config=change.config,
-                version=change.version,
-                revision=revision,
-                previous_revision=change.previous_revision,
-                changed_at=changed_at,
-                changed_by=changed_by,
-            )
-            for change in changes
-        ),
-    )
+    return commits
 
 
 async def commits_after(connection: AsyncConnection, revision: int, *, limit: int) -> list[Commit] | None:
@@ -362,6 +343,40 @@ def from_text(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
+def _record(
+    epoch: int, revision: int, ordinal: int, draft: Draft, change: DocumentChange, salt: bytes, previous_hash: str
+) -> Record:
+    content = to_text(change.config)
+    entry = Entry(
+        epoch=epoch,
+        revision=revision,
+        ordinal=ordinal,
+        service=change.service,
+        environment=change.environment,
+        action=change.action,
+        version=change.version,
+        changed_at=draft.changed_at,
+        changed_by=draft.changed_by,
+        reason=draft.reason,
+        content_hash=salted_hash(salt, content),
+        previous_hash=previous_hash,
+    )
+    return Record(entry, entry.hash, salt, content, redacted=False)
+
+
+def _changed(change: DocumentChange, draft: Draft, revision: int) -> Document:
+    return Document(
+        service=change.service,
+        environment=change.environment,
+        config=change.config,
+        version=change.version,
+        revision=revision,
+        previous_revision=change.previous_revision,
+        changed_at=draft.changed_at,
+        changed_by=draft.changed_by,
+    )
+
+
 def _head(row: Any) -> Head:
     return Head(row.hub_id, row.epoch, row.revision, row.audit_head, row.tokens_version)
 
@@ -401,56 +416,59 @@ _LOCK: Final = sa.text("SELECT pg_advisory_xact_lock(:key)").columns(sa.Column("
 _GET: Final = sa.select(documents).where(
     documents.c.service == sa.bindparam("service"), documents.c.environment == sa.bindparam("environment")
 )
-_HEAD_AND_REVISION: Final = sa.select(
-    hub_state,
-    sa.select(documents.c.revision)
-    .where(documents.c.service == sa.bindparam("service"), documents.c.environment == sa.bindparam("environment"))
-    .scalar_subquery()
-    .label("document_revision"),
+_HEAD_AND_REVISIONS: Final = sa.text("""
+SELECT h.*, d.service, d.environment, d.revision AS document_revision
+FROM hub_state h LEFT JOIN (
+    service_configs d JOIN unnest(CAST(:services AS text[]), CAST(:environments AS text[])) AS k (service, environment)
+    USING (service, environment)
+) ON true
+""").bindparams(
+    sa.bindparam("services", type_=sa.ARRAY(sa.Text)), sa.bindparam("environments", type_=sa.ARRAY(sa.Text))
 )
 
 _SAVE: Final = sa.text("""
 WITH counter AS (
-    UPDATE hub_state SET revision = :revision, audit_head = :audit_head WHERE id = 1
+    UPDATE hub_state SET revision = :last_revision, audit_head = :audit_head WHERE id = 1
 ), change AS (
     SELECT * FROM unnest(
-        CAST(:ordinals AS int[]), CAST(:services AS text[]), CAST(:environments AS text[]), CAST(:actions AS text[]),
-        CAST(:versions AS text[]), CAST(:content_hashes AS text[]), CAST(:previous_hashes AS text[]),
-        CAST(:entry_hashes AS text[]), CAST(:salts AS bytea[]), CAST(:contents AS text[]), CAST(:changes AS text[]),
+        CAST(:revisions AS bigint[]), CAST(:ordinals AS int[]), CAST(:services AS text[]),
+        CAST(:environments AS text[]), CAST(:actions AS text[]), CAST(:versions AS text[]),
+        CAST(:changed_ats AS timestamptz[]), CAST(:changed_bys AS text[]), CAST(:reasons AS text[]),
+        CAST(:content_hashes AS text[]), CAST(:previous_hashes AS text[]), CAST(:entry_hashes AS text[]),
+        CAST(:salts AS bytea[]), CAST(:contents AS text[]), CAST(:changes AS text[]),
         CAST(:previous_revisions AS bigint[])
-    ) AS c (ordinal, service, environment, action, version, content_hash, previous_hash, entry_hash, salt, content,
-            changes, previous_revision)
+    ) AS c (revision, ordinal, service, environment, action, version, changed_at, changed_by, reason, content_hash,
+            previous_hash, entry_hash, salt, content, changes, previous_revision)
 ), audit AS (
     INSERT INTO config_audit_log (revision, ordinal, epoch, service, environment, action, version, changed_at,
                                   changed_by, reason, content_hash, previous_hash, entry_hash)
-    SELECT CAST(:revision AS bigint), ordinal, CAST(:epoch AS bigint), service, environment, action, version,
-           CAST(:changed_at AS timestamptz), CAST(:changed_by AS text), CAST(:reason AS text), content_hash,
-           previous_hash, entry_hash
+    SELECT revision, ordinal, CAST(:epoch AS bigint), service, environment, action, version, changed_at, changed_by,
+           reason, content_hash, previous_hash, entry_hash
     FROM change
 ), content AS (
     INSERT INTO config_contents (revision, ordinal, salt, content, changes)
-    SELECT CAST(:revision AS bigint), ordinal, salt, content, changes FROM change
+    SELECT revision, ordinal, salt, content, changes FROM change
 )
 INSERT INTO service_configs (service, environment, content, version, revision, previous_revision, changed_at,
                              changed_by)
-SELECT service, environment, nullif(content, 'null'), version, CAST(:revision AS bigint), previous_revision,
-       CAST(:changed_at AS timestamptz), CAST(:changed_by AS text)
+SELECT service, environment, nullif(content, 'null'), version, revision, previous_revision, changed_at, changed_by
 FROM change
 ON CONFLICT (service, environment) DO UPDATE
 SET content = excluded.content, version = excluded.version, revision = excluded.revision,
     previous_revision = excluded.previous_revision, changed_at = excluded.changed_at, changed_by = excluded.changed_by
 """).bindparams(
-    sa.bindparam("revision", type_=sa.BigInteger),
-    sa.bindparam("changed_at", type_=sa.TIMESTAMP(timezone=True)),
+    sa.bindparam("last_revision", type_=sa.BigInteger),
     sa.bindparam("ordinals", type_=sa.ARRAY(sa.Integer)),
+    *(sa.bindparam(name, type_=sa.ARRAY(sa.BigInteger)) for name in ("revisions", "previous_revisions")),
     *(
         sa.bindparam(name, type_=sa.ARRAY(sa.Text))
         for name in (
-            "services environments actions versions content_hashes previous_hashes entry_hashes contents changes"
+            "services environments actions versions changed_bys reasons content_hashes previous_hashes entry_hashes"
+            " contents changes"
         ).split()
     ),
+    sa.bindparam("changed_ats", type_=sa.ARRAY(sa.TIMESTAMP(timezone=True))),
     sa.bindparam("salts", type_=sa.ARRAY(sa.LargeBinary)),
-    sa.bindparam("previous_revisions", type_=sa.ARRAY(sa.BigInteger)),
 )
 
 # Whole commits only: the limit counts revisions, so that a commit of several documents is never cut.

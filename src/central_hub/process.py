@@ -25,6 +25,7 @@ from central_hub.storage import schema
 from central_hub.storage.tables import SCHEMA_VERSION
 
 DRAIN_SECONDS: Final = 5
+FILES_BESIDE_CONNECTIONS: Final = 256
 
 log = structlog.get_logger()
 
@@ -115,6 +116,7 @@ def listening_socket(settings: HubSettings) -> Iterator[socket.socket]:
 
 async def serve(settings: HubSettings, listener: socket.socket, stop: asyncio.Event, on_ready: Ready) -> None:
     """Serve on a bound socket until `stop` is set. Raises StartupRefused."""
+    _allow_open_files(settings.max_connections + FILES_BESIDE_CONNECTIONS)
     hub = CentralHubService(settings)
     server = _Server(_server_config(settings, hub))
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
@@ -138,6 +140,18 @@ async def serve(settings: HubSettings, listener: socket.socket, stop: asyncio.Ev
 async def _start(hub: CentralHubService, url: str, on_ready: Ready) -> None:
     await hub.start()
     await on_ready(hub, url)
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Raise the limit that most systems set to 1,024 as far as this process may."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _server_config(settings: HubSettings, hub: CentralHubService) -> uvicorn.Config:

@@ -1,8 +1,10 @@
 """The limits of a connection as a hub applies them: without a token, with one, and on a stream."""
 
 import asyncio
+import resource
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import httpx2
 import pytest
@@ -124,3 +126,14 @@ async def test_a_stream_ends_when_its_reader_leaves(
     assert await watchers(hub, 1)
     peer.close()
     assert await watchers(hub, 0)
+
+
+async def test_a_hub_may_open_as_many_files_as_it_takes_connections(start_hub: Callable[..., Any]) -> None:
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, most))
+    try:
+        await start_hub(max_connections=2_000)
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+    assert allowed > 2_000

@@ -44,26 +44,31 @@ class Representation:
 class Snapshot:
     """All documents as of one revision, with the effective configs of every (service, environment)."""
 
-    hub_id: str
-    epoch: int
-    revision: int
-    audit_head: str
+    head: Head
+    """Where the log ended when this was current."""
     documents: Mapping[Key, Document] = field(repr=False)
     representations: Mapping[Key, Representation] = field(repr=False)
     _inherited: dict[Key, Representation] = field(default_factory=dict, repr=False)
 
     @property
+    def hub_id(self) -> str:
+        return self.head.hub_id
+
+    @property
+    def epoch(self) -> int:
+        return self.head.epoch
+
+    @property
+    def revision(self) -> int:
+        return self.head.revision
+
+    @property
     def position(self) -> Position:
-        return Position(self.epoch, self.revision)
+        return self.head.position
 
     @property
     def bookmark(self) -> Bookmark:
-        return Bookmark(self.hub_id, self.epoch, self.revision, self.audit_head)
-
-    @property
-    def head(self) -> Head:
-        """Where the log ended when this was current."""
-        return Head(self.hub_id, self.epoch, self.revision, self.audit_head, tokens_version=0)
+        return Bookmark(self.hub_id, self.epoch, self.revision, self.head.audit_head)
 
     def document(self, service: str, environment: str) -> Document | None:
         """The document itself, or its tombstone."""
@@ -172,11 +177,6 @@ def touched_keys(documents: Iterable[Key], commit: Commit) -> list[Key]:
         if any(name in names and place in (DEFAULT_ENVIRONMENT, environment) for name, place in changed):
             touched.append((service, environment))
     return touched
-
-
-def empty(head: Head) -> Snapshot:
-    """A snapshot that is about to be filled."""
-    return Snapshot(head.hub_id, head.epoch, head.revision, head.audit_head, {}, {})
 
 
 def _previous_revision(layers: list[Document], revision: int) -> int | None:

@@ -9,6 +9,7 @@ import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import structlog
@@ -19,7 +20,6 @@ from central_hub.config.snapshot import (
     Key,
     Representation,
     Snapshot,
-    empty,
     keys_to_represent,
     represent,
     touched_keys,
@@ -187,14 +187,8 @@ class Tail:
         documents.update((document.key, document) for document in commit.documents)
         keys = touched_keys(documents, commit)
         changed = await self._represent(documents, keys, before.hub_id, commit.epoch)
-        self._snapshot = Snapshot(
-            hub_id=before.hub_id,
-            epoch=commit.epoch,
-            revision=commit.revision,
-            audit_head=commit.audit_head,
-            documents=documents,
-            representations={**before.representations, **changed},
-        )
+        head = replace(before.head, epoch=commit.epoch, revision=commit.revision, audit_head=commit.audit_head)
+        self._snapshot = Snapshot(head, documents, {**before.representations, **changed})
         for revision in [known for known in self._own_commits if known <= commit.revision]:
             del self._own_commits[revision]
         self.feed.publish(self._snapshot, changed)
@@ -203,15 +197,7 @@ class Tail:
         head, rows = await self._read(_everything)
         documents = {document.key: document for document in rows}
         representations = await self._represent(documents, keys_to_represent(documents), head.hub_id, head.epoch)
-        blank = empty(head)
-        self._snapshot = Snapshot(
-            hub_id=blank.hub_id,
-            epoch=blank.epoch,
-            revision=blank.revision,
-            audit_head=blank.audit_head,
-            documents=documents,
-            representations=representations,
-        )
+        self._snapshot = Snapshot(head, documents, representations)
         self._own_commits.clear()
         await self._on_head(head)
         self._caught_up(head)

@@ -2,15 +2,18 @@
 
 import asyncio
 import base64
+import socket
+from pathlib import Path
 from typing import Any
 
 import nats
 import orjson
 
+from central_hub import process
 from central_hub.embedded import Endpoints
 from central_hub.security.signing import is_signed
 from central_hub_client.wire import BOOKMARK_SUBJECT, HUB_KEY_ID, HUB_SIGNATURE, STREAM, update_subject
-from tests.conftest import RunningHub
+from tests.conftest import DatabaseUrls, RunningHub, hub_settings
 from tests.integration.test_config_documents import path, put
 
 
@@ -30,6 +33,23 @@ async def test_live_and_ready_answer_at_the_root_and_under_the_prefix(hub: Runni
     assert (await hub.http.get("/health/ready")).json() == {"state": "ready"}
     assert (await hub.http.get("/api/v1/health/live")).status_code == 200
     assert (await hub.http.get("/api/v1/health/ready")).status_code == 200
+
+
+async def test_no_answer_waits_for_the_acknowledgement_of_its_first_packet(
+    servers: Endpoints, database: DatabaseUrls, tmp_path: Path
+) -> None:
+    accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def look(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = writer.get_extra_info("socket")
+        accepted.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    with process.listening_socket(hub_settings(servers, database, tmp_path)) as listener:
+        async with await asyncio.start_server(look, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            assert await accepted
+            writer.close()
 
 
 def value_of(exposition: str, series: str) -> float:

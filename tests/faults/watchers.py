@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 import orjson
@@ -55,11 +55,17 @@ class Recording:
         return self.knows(position) is not None
 
 
+class Follower(Protocol):
+    """Whoever follows a hub until cancelled."""
+
+    async def follow(self) -> None: ...
+
+
 @asynccontextmanager
-async def following(*watchers: "Watcher") -> AsyncIterator[None]:
-    """The watchers follow during the block."""
+async def following(*followers: Follower) -> AsyncIterator[None]:
+    """They follow during the block."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(watcher.follow()) for watcher in watchers]
+        tasks = [group.create_task(follower.follow()) for follower in followers]
         try:
             yield
         finally:
@@ -68,7 +74,7 @@ async def following(*watchers: "Watcher") -> AsyncIterator[None]:
 
 
 class Watcher:
-    """Follows services on one replica after another, by Last-Event-ID."""
+    """Follows services on one replica after another, by Last-Event-ID or by `after`."""
 
     def __init__(
         self,
@@ -104,8 +110,11 @@ class Watcher:
             await asyncio.sleep(0.05)
 
     async def _connect(self, replica: httpx2.AsyncClient) -> None:
-        headers = {} if self._last_id is None else {"Last-Event-ID": self._last_id}
-        params = {"service": self.recording.services, "environment": self.recording.environment}
+        headers: dict[str, str] = {}
+        params: dict[str, Any] = {"service": self.recording.services, "environment": self.recording.environment}
+        if self._last_id is not None:
+            place, name = self._rng.choice([(headers, "Last-Event-ID"), (params, "after")])
+            place[name] = self._last_id
         async with opened(replica, params, headers) as answer:
             if answer.status_code != 200:
                 await answer.aread()

@@ -197,7 +197,7 @@ async def test_every_route_of_the_running_hub_is_decided_here(hub: RunningHub) -
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=40, deadline=None, phases=UNSHRUNK)
+@settings(max_examples=25, deadline=None, phases=UNSHRUNK)
 @given(
     policy=policies,
     service=st.sampled_from(SERVICES),

@@ -38,6 +38,8 @@ class WatchStream(Response):
         self._services = services
         self._environment = environment
         self._sent = after
+        snapshot = hub.tail.snapshot
+        self._history = (snapshot.hub_id, snapshot.epoch if after is None else after.epoch)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -48,6 +50,9 @@ class WatchStream(Response):
                 while not gone.done() and self._is_allowed():
                     wake.clear()
                     snapshot = self._hub.tail.snapshot
+                    if (snapshot.hub_id, snapshot.epoch) != self._history:
+                        # What was told may be lost. Whoever resumes is answered 410 and knows it.
+                        break
                     await send({"type": "http.response.body", "body": self._next_part(snapshot), "more_body": True})
                     try:
                         async with asyncio.timeout(BOOKMARK_SECONDS):

@@ -35,6 +35,16 @@ class History:
             own += [entry for entry in self._own("_global", environment, revision) if entry is not None]
         return max(changed for changed, _ in own)
 
+    def last_own_change(self, service: str, environment: str, revision: int) -> int | None:
+        """The last commit up to `revision` of the document itself; None where there was none yet."""
+        entry = self._own(service, environment, revision)[-1]
+        return None if entry is None else entry[0]
+
+    def document(self, service: str, environment: str, revision: int) -> dict[str, Any] | None:
+        """The document itself as of `revision`; None where it was deleted or never was."""
+        entry = self._own(service, environment, revision)[-1]
+        return None if entry is None else entry[1]
+
     def effective(self, service: str, environment: str, revision: int) -> dict[str, Any] | None:
         """The effective config as of `revision`; None where it was deleted or never was."""
         own = [content for _, content in filter(None, self._own(service, environment, revision)) if content is not None]

@@ -3,7 +3,9 @@
 The points are reached by replacing functions of the hub in this process: the product has no hooks for it.
 """
 
+import asyncio
 import os
+import random
 import signal
 import sys
 import threading
@@ -14,6 +16,7 @@ from typing import Any
 from central_hub import process
 from central_hub.config import store
 from central_hub.config.announcer import Announcer
+from central_hub.config.tail import Tail
 from central_hub.service import CentralHubService
 from central_hub.settings import HubSettings
 
@@ -60,6 +63,17 @@ def die_before_committing() -> None:
         os._exit(9)
 
     store.configs.save = save_and_die
+
+
+def lag_behind() -> None:
+    """The log is followed late, and at times later than a reader is made to wait."""
+    catch_up = Tail.catch_up
+
+    async def catch_up_late(tail: Tail) -> None:
+        await asyncio.sleep(random.choice([0, 0.1, 0.5, 3]))
+        await catch_up(tail)
+
+    Tail.catch_up = catch_up_late  # type: ignore[method-assign]
 
 
 def freeze_with_the_lock() -> None:

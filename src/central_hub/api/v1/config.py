@@ -61,10 +61,11 @@ def routes(hub: CentralHubService) -> APIRouter:
     ) -> Response:
         """What happened to a document, newest first."""
         authorise(grant, service, query.environment)
-        await reach_minimum(hub, request)
+        applied = await reach_minimum(hub, request)
         entries, following = await hub.history.page(service, query.environment, before=query.before, limit=query.limit)
         return answer_json(
             hub,
+            applied,
             {
                 "service": service,
                 "environment": query.environment,
@@ -79,10 +80,11 @@ def routes(hub: CentralHubService) -> APIRouter:
     ) -> Response:
         """What differs between two revisions of a document."""
         authorise(grant, service, query.environment)
-        await reach_minimum(hub, request)
+        applied = await reach_minimum(hub, request)
         found = await hub.history.compare(service, query.environment, old=query.from_, new=query.to)
         return answer_json(
             hub,
+            applied,
             {
                 "service": service,
                 "environment": query.environment,

@@ -30,31 +30,38 @@ async def read_config(
 ) -> Response:
     """The config of a service: current or past, effective or own, explained or not."""
     authorise(grant, service, query.environment)
-    await reach_minimum(hub, request)
+    applied = await reach_minimum(hub, request)
     if query.at is not None:
         past = await hub.history.config_at(service, query.environment, query.at, own=query.own)
+        headers = _headers(hub, applied, past.representation.etag)
         if query.after is not None and past.representation.object.position <= parse_position(hub, query.after):
-            return _unchanged(hub, past.representation.etag)
-        return _config(hub, request, past.representation, await _explained(past.layers, query))
+            return Response(status_code=304, headers=headers)
+        return _config(request, past.representation, headers, await _explained(past.layers, query))
     if query.after is not None:
         after = parse_position(hub, query.after)
         if not await _newer(hub, service, query, after, grant):
-            return _unchanged(hub, _current(hub, service, query).etag)
+            etag = _current(hub, service, query).etag
+            return Response(status_code=304, headers=_headers(hub, hub.tail.snapshot.position, etag))
     found = _current(hub, service, query)
     snapshot = hub.tail.snapshot
+    headers = _headers(hub, snapshot.position, found.etag)
     if query.own:
         document = snapshot.document(service, query.environment)
         layers = [] if document is None else [document]
     else:
         layers = layers_of(snapshot.document, service, query.environment)
-    return _config(hub, request, found, await _explained(layers, query))
+    return _config(request, found, headers, await _explained(layers, query))
 
 
-async def reach_minimum(hub: CentralHubService, request: Request) -> None:
-    """Keep to X-Hub-Min-Revision: wait for that revision, never answer with older data. Raises ReplicaBehind."""
+async def reach_minimum(hub: CentralHubService, request: Request) -> Position:
+    """Keep to X-Hub-Min-Revision: wait for that revision, never answer with older data. Raises ReplicaBehind.
+
+    Returns how far the replica has got: what is read from now on is of that position or later.
+    """
     text = request.headers.get(HUB_MIN_REVISION)
     if text is not None:
         await reach(hub, parse_position(hub, text))
+    return hub.tail.snapshot.position
 
 
 async def reach(hub: CentralHubService, position: Position) -> None:
@@ -71,9 +78,9 @@ def parse_position(hub: CentralHubService, text: str) -> Position:
         raise InvalidRequest(str(error)) from error
 
 
-def answer_json(hub: CentralHubService, value: Any) -> Response:
-    """A JSON answer of a read."""
-    return Response(orjson.dumps(value), media_type="application/json", headers=_headers(hub))
+def answer_json(hub: CentralHubService, applied: Position, value: Any) -> Response:
+    """A JSON answer of a read that began at `applied`."""
+    return Response(orjson.dumps(value), media_type="application/json", headers=_headers(hub, applied))
 
 
 def history_entry(entry: LogEntry, *, with_config: bool) -> dict[str, Any]:
@@ -126,20 +133,20 @@ def _current(hub: CentralHubService, service: str, query: ReadQuery) -> Represen
 
 
 def _config(
-    hub: CentralHubService, request: Request, found: Representation, explained: dict[str, dict[str, Any]] | None
+    request: Request,
+    found: Representation,
+    headers: dict[str, str],
+    explained: dict[str, dict[str, Any]] | None,
 ) -> Response:
     if is_unchanged(request.headers.get("if-none-match"), found.etag):
-        return _unchanged(hub, found.etag)
+        return Response(status_code=304, headers=headers)
     body = found.body if explained is None else orjson.dumps(found.object.to_json() | {"provenance": explained})
-    return Response(body, media_type="application/json", headers=_headers(hub, found.etag))
+    return Response(body, media_type="application/json", headers=headers)
 
 
-def _unchanged(hub: CentralHubService, etag: str) -> Response:
-    return Response(status_code=304, headers=_headers(hub, etag))
-
-
-def _headers(hub: CentralHubService, etag: str | None = None) -> dict[str, str]:
-    headers = {HUB_REVISION: str(hub.tail.snapshot.position), "Cache-Control": "no-cache"}
+def _headers(hub: CentralHubService, applied: Position, etag: str | None = None) -> dict[str, str]:
+    """`applied`: where the replica was when the answer was read. By now it may be further, and the answer is not."""
+    headers = {HUB_REVISION: str(applied), "Cache-Control": "no-cache"}
     if etag is not None:
         headers["ETag"] = etag
     if hub.tail.is_stale:

@@ -89,6 +89,7 @@ class CentralHubService:
                 await asyncio.sleep(0.5)
         self._spawn("tail", self.tail.run())
         self._spawn("announcer", self.announcer.run())
+        self._spawn("stream", self.announcer.watch_stream())
         self._spawn("bookmarks", self.announcer.send_bookmarks())
         self._spawn("replica", self._stay_known())
         self._spawn("housekeeping", self._keep_house())

@@ -9,8 +9,10 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.errors import SlowConsumerError
+from nats.js import JetStreamContext
 from nats.js.api import DeliverPolicy, DiscardPolicy, StorageType, StreamConfig
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from central_hub_client.wire import STREAM, UPDATE_SUBJECTS
 
@@ -60,14 +62,15 @@ class Bus:
         if self._client is None or not self._client.is_connected:
             return False
         try:
-            await self._client.jetstream().publish(
+            stored = await self._client.jetstream().publish(
                 subject, payload, timeout=ACKNOWLEDGEMENT_SECONDS, stream=STREAM, headers=dict(headers)
             )
         except (NatsError, APIError, TimeoutError, OSError) as error:
             self._failed(error)
             return False
         self.is_answering = True
-        return True
+        # A duplicate is acknowledged and dropped, and whoever took this message's id may have sent anything.
+        return not stored.duplicate
 
     async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
         """Publish to whoever listens now, without waiting."""
@@ -78,26 +81,37 @@ class Bus:
         except (NatsError, OSError) as error:
             self._failed(error)
 
-    async def last_messages(self) -> None:
+    async def last_messages(self, received: Received) -> None:
         """Hand over the last message of every subject of the stream, and return when all have been. Raises OSError."""
-        if self._client is None:
-            raise ConnectionError("not connected")
-        context = self._client.jetstream()
+        context = self._context()
         try:
             subscription = await context.subscribe(
                 UPDATE_SUBJECTS, stream=STREAM, ordered_consumer=True, deliver_policy=DeliverPolicy.LAST_PER_SUBJECT
             )
             try:
-                remaining = (await subscription.consumer_info()).num_pending
+                consumer = await subscription.consumer_info()
+                # By now some may have been sent already.
+                remaining = (consumer.num_pending or 0) + (consumer.delivered.consumer_seq if consumer.delivered else 0)
                 while remaining:
                     message = await subscription.next_msg(timeout=ACKNOWLEDGEMENT_SECONDS)
-                    await self._deliver(message)
+                    received(message.subject, message.data, message.headers or {})
                     remaining = message.metadata.num_pending
             finally:
                 await subscription.unsubscribe()
         except (NatsError, APIError, TimeoutError) as error:
             self._failed(error)
             raise ConnectionError(str(error)) from error
+
+    async def stream_state(self) -> tuple[object, ...]:
+        """What differs as soon as anything was added to the stream or taken from it. Raises OSError."""
+        context = self._context()
+        try:
+            stream = await context.stream_info(STREAM)
+        except (NatsError, APIError, TimeoutError) as error:
+            self._failed(error)
+            raise ConnectionError(str(error)) from error
+        self.is_answering = True
+        return stream.created, stream.state.first_seq, stream.state.last_seq, stream.state.messages
 
     async def _stay_connected(self) -> None:
         while True:
@@ -162,6 +176,11 @@ class Bus:
             # It is there with another configuration: bring it to ours.
             await context.update_stream(config)
 
+    def _context(self) -> JetStreamContext:
+        if self._client is None:
+            raise ConnectionError("not connected")
+        return self._client.jetstream()
+
     async def _close(self) -> None:
         client, self._client = self._client, None
         if client is None or client.is_closed:
@@ -173,6 +192,8 @@ class Bus:
 
     async def _deliver(self, message: Msg) -> None:
         self._on_message(message.subject, message.data, message.headers or {})
+        # Messages that wait are handed over without a pause: in a flood of them requests must have their turn.
+        await asyncio.sleep(0)
 
     async def _on_error(self, error: Exception) -> None:
         self._failed(error)
@@ -200,3 +221,6 @@ class Bus:
             log.warning("bus_lost", error=sentence)
         self.is_answering = False
         self.last_error = sentence
+        if isinstance(error, NoStreamResponseError | NotFoundError | SlowConsumerError):
+            # The stream is gone, or messages were dropped unread: begin anew, with a stream and a look at what it has.
+            self._wake.set()

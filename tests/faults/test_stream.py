@@ -107,3 +107,15 @@ async def test_a_forged_message_that_takes_the_id_of_the_next_revision_does_not_
         written = await write(hub, service, number)
         assert written["revision"] == revision
     await until_true(servers.nats_url, hub.http, configs)
+
+
+async def test_a_true_message_in_the_wrong_place_is_no_announcement(
+    servers: Endpoints, hub: RunningHub, intruder: Client, service_name: str
+) -> None:
+    await write(hub, service_name, 0)
+    subject = update_subject(service_name, "default")
+    genuine = await intruder.jetstream().get_last_msg(STREAM, subject)
+    await intruder.publish(subject, b"{}")
+    await intruder.publish(f"{subject}.default", genuine.data or b"", headers=genuine.headers)
+    await until_true(servers.nats_url, hub.http, [(service_name, "default")])
+    await intruder.jetstream().purge_stream(STREAM, subject=f"{subject}.default")

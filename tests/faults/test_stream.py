@@ -9,7 +9,7 @@ from nats.aio.client import Client
 
 from central_hub.config import announcer
 from central_hub.embedded import Endpoints
-from central_hub_client.wire import STREAM, content_hash, update_subject
+from central_hub_client.wire import STREAM, UPDATE_SUBJECTS, content_hash, update_subject
 from tests.conftest import RunningHub, create_database, hub_settings, running_hub
 from tests.faults.report import report
 from tests.faults.stream import Config, until_true
@@ -119,3 +119,20 @@ async def test_a_true_message_in_the_wrong_place_is_no_announcement(
     await intruder.publish(f"{subject}.default", genuine.data or b"", headers=genuine.headers)
     await until_true(servers.nats_url, hub.http, [(service_name, "default")])
     await intruder.jetstream().purge_stream(STREAM, subject=f"{subject}.default")
+
+
+async def test_what_was_dropped_unread_in_a_flood_does_not_stay(
+    servers: Endpoints, hub: RunningHub, intruder: Client, service_name: str, seed: int
+) -> None:
+    configs = await some_configs(servers, hub, service_name)
+    bus = hub.service.connections.bus
+    assert bus is not None
+    assert bus._client is not None
+    # As if it had half a million messages to work off already: the last lies are not even heard.
+    for subscription in bus._client._subs.values():
+        if subscription.subject == UPDATE_SUBJECTS:
+            subscription._pending_queue._maxsize = 10  # type: ignore[attr-defined]
+    for config in [configs[0]] * 300 + configs[1:]:
+        await intruder.publish(update_subject(*config), b"{}")
+    took = await until_true(servers.nats_url, hub.http, configs)
+    report("messages dropped unread", filled_after=took, seed=seed)

@@ -15,7 +15,7 @@ from central_hub.config.plan import Retry, Write, plan
 from central_hub.config.snapshot import own_representation
 from central_hub.config.tail import Tail
 from central_hub.connections.database import Database
-from central_hub.errors import HubError, IdempotencyMismatch, StoreUnavailable
+from central_hub.errors import HubError, IdempotencyMismatch
 from central_hub.storage import configs, idempotency
 from central_hub.storage.configs import Action, Commit, Document, DocumentChange, Draft, Head
 from central_hub.storage.idempotency import Remembered
@@ -84,8 +84,7 @@ class ConfigStore:
 
     async def write(self, write: Write) -> Outcome:
         """Carry out one write. Raises the HubError of the first rule that it breaks, and StoreUnavailable."""
-        if self._tail.fenced is not None:
-            raise StoreUnavailable(self._tail.fenced)
+        self._tail.check_writable()
         planned: _Planned | Outcome | None = await self._plan_on_snapshot(write)
         if planned is None:
             planned = await self._database.transaction(lambda connection: self._plan_on_store(connection, write))
@@ -130,6 +129,8 @@ class ConfigStore:
         return _Planned(write, document, head.epoch, change)
 
     async def _commit(self, turns: Sequence[_Planned]) -> list[_Done | HubError]:
+        # The store may have gone while these waited: whoever is behind a time-out must not wait for one more.
+        self._tail.check_writable()
         return await self._database.transaction(lambda connection: self._commit_in(connection, turns))
 
     async def _commit_in(self, connection: AsyncConnection, turns: Sequence[_Planned]) -> list[_Done | HubError]:
@@ -137,6 +138,7 @@ class ConfigStore:
         await configs.lock(connection)
         answered = await self._answered_before(connection, [turn.write for turn in turns])
         head, revisions = await configs.revisions_of(connection, [turn.write.key for turn in turns])
+        self._tail.check_history(head)
         results: list[_Done | HubError | _Planned] = []
         for turn in turns:
             try:

@@ -32,6 +32,8 @@ from central_hub_client.wire import Position
 
 POLL_SECONDS: Final = 1.0
 BATCH: Final = 200
+RAISE_EPOCH: Final = "UPDATE hub_state SET epoch = epoch + 1"
+"""What makes a store that lost history the right one, for the owner of the tables to carry out."""
 _LONGEST_BLOCK_SECONDS: Final = 0.005
 
 T = TypeVar("T")
@@ -71,6 +73,26 @@ class Tail:
     def lag_seconds(self) -> float:
         """How long ago the end of the log was last known to be reached."""
         return time.monotonic() - self.reached_at
+
+    def check_writable(self) -> None:
+        """Raise StoreUnavailable while the store does not answer, or is another one than the one that was followed."""
+        if self.fenced is not None:
+            raise StoreUnavailable(self.fenced)
+        if self.is_stale:
+            # Waiting for it once more would take until the time-out. It may be back: look at once.
+            self.hint()
+            raise StoreUnavailable("the database does not answer: nothing was stored; try again")
+
+    def check_history(self, head: Head) -> None:
+        """For a writer whose turn it is, and who finds the log ending at `head`. Raises StoreUnavailable.
+
+        What is applied here was read from the log, so a log that ends before that has lost something.
+        """
+        if self._snapshot is None or head.hub_id != self._snapshot.hub_id:
+            return
+        is_same_place = head.position == self._snapshot.position
+        if head.position < self._snapshot.position or (is_same_place and head.audit_head != self._snapshot.audit_head):
+            raise StoreUnavailable(self._fence(head))
 
     async def load(self) -> None:
         """Read every document anew. Raises StoreUnavailable."""
@@ -130,18 +152,19 @@ class Tail:
     async def catch_up(self) -> None:
         """Read and apply what the log has beyond the snapshot. Raises StoreUnavailable."""
         async with self._applying:
-            head = await self._read(configs.head)
             if self._snapshot is None:
                 await self._load()
                 return
-            if head.hub_id != self._snapshot.hub_id or head.epoch != self._snapshot.epoch:
+            applied = self._snapshot.revision
+            head, hash_at = await self._read(lambda connection: configs.head_and_hash_at(connection, applied))
+            if head.hub_id != self._snapshot.hub_id or head.epoch > self._snapshot.epoch:
                 log.warning("epoch_changed", was=str(self._snapshot.position), now=str(head.position))
                 await self._load()
                 return
-            if head.revision < self._snapshot.revision:
+            # The numbers alone do not tell: a store that went back may have been written to since.
+            if head.epoch < self._snapshot.epoch or (applied > 0 and hash_at != self._snapshot.audit_head):
                 self._fence(head)
                 return
-            self.fenced = None
             while self._snapshot.revision < head.revision:
                 if self._snapshot.revision + 1 in self._own_commits:
                     await self._apply_own()
@@ -162,16 +185,18 @@ class Tail:
     def _has(self, position: Position) -> bool:
         return self._snapshot is not None and self._snapshot.position >= position
 
-    def _fence(self, head: Head) -> None:
-        assert self._snapshot is not None  # noqa: S101 - the only caller has checked
+    def _fence(self, head: Head) -> str:
+        """Write nothing and read as before, until the store is the right one again or has a new epoch; returns why."""
         if self.fenced is None:
-            log.error("fenced", applied=str(self._snapshot.position), store=str(head.position))
-        self.fenced = (
-            f"this replica has applied {self._snapshot.position}, but the store ends at {head.position}: the store was"
-            " restored or replaced behind the hub's back. Nothing is written until this hub is restarted on the store"
-            " that is meant to be the right one"
-        )
+            log.error("fenced", applied=str(self.snapshot.position), store=str(head.position))
+            self.fenced = (
+                f"this replica has applied {self.snapshot.position}, which is not in the log of the store any more (it"
+                f" ends at {head.position}): the store was restored or replaced behind the hub's back. Nothing is"
+                " written until the right store is there again. If this is the right one, raise its epoch, and all"
+                f" hubs and clients follow it: {RAISE_EPOCH}"
+            )
         self.is_stale = True
+        return self.fenced
 
     async def _apply_own(self) -> bool:
         assert self._snapshot is not None  # noqa: S101 - the only callers have checked
@@ -228,6 +253,7 @@ class Tail:
         if self.is_stale:
             log.info("store_found")
         self.is_stale = False
+        self.fenced = None
         self.reached_at = time.monotonic()
 
 

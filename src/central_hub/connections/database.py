@@ -18,8 +18,9 @@ STATEMENT_TIMEOUT_SECONDS: Final = 10.0
 CONNECT_TIMEOUT_SECONDS: Final = 3.0
 # What asyncpg and the operating system raise when the server is gone: never reached, refused, reset, timed out.
 _LOST: Final = (OSError, TimeoutError, InterfaceError, OperationalError, PoolTimeout)
-# SQLSTATE classes of a server that cannot serve now: connection, resources, operator intervention (a shutdown), system.
-_UNAVAILABLE_CLASSES: Final = ("08", "53", "57", "58")
+# SQLSTATE classes of a server that cannot serve now: connection, resources, operator intervention (a shutdown), system;
+# and of a database that is being restored: not there (3D), not taking connections (55000).
+_UNAVAILABLE_CLASSES: Final = ("08", "3D", "53", "55000", "57", "58")
 
 
 class Database:

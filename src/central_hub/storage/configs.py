@@ -119,6 +119,12 @@ async def head(connection: AsyncConnection) -> Head:
     return _head((await connection.execute(_HEAD)).one())
 
 
+async def head_and_hash_at(connection: AsyncConnection, revision: int) -> tuple[Head, str | None]:
+    """Where the log ends now, and the hash that it had come to with `revision`; None where it has no such revision."""
+    row = (await connection.execute(_HEAD_AND_HASH, {"revision": revision})).one()
+    return _head(row), row.hash_at
+
+
 async def lock(connection: AsyncConnection) -> None:
     """Wait for the turn to commit. Held until the end of the transaction; whatever is read after it is the latest.
 
@@ -424,6 +430,16 @@ FROM hub_state h LEFT JOIN (
 ) ON true
 """).bindparams(
     sa.bindparam("services", type_=sa.ARRAY(sa.Text)), sa.bindparam("environments", type_=sa.ARRAY(sa.Text))
+)
+
+_HEAD_AND_HASH: Final = sa.select(
+    hub_state,
+    sa.select(log.c.entry_hash)
+    .where(log.c.revision == sa.bindparam("revision"))
+    .order_by(log.c.ordinal.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("hash_at"),
 )
 
 _SAVE: Final = sa.text("""

@@ -1,43 +1,31 @@
-"""G2: a client is cut off after any byte of a write's exchange, and asks again: there is exactly one event."""
+"""G2: a connection is cut after any byte of a write's exchange, and the write asked for again: there is one event."""
 
 import asyncio
 import itertools
 import random
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from urllib.parse import urlsplit
 
 import orjson
 import pytest
+from pydantic import SecretStr
 
 from central_hub.audit.chain import Record
 from central_hub_client.wire import Position
-from tests.conftest import RunningHub
+from tests.conftest import DatabaseUrls, RunningHub
 from tests.faults import audit_log, checks
 from tests.faults.audit_log import content_of
+from tests.faults.harness import over_tcp, unix_socket
+from tests.faults.cutting_wire import Cut, Direction, Proxy, proxy_to
 from tests.faults.report import report
 
+START = Callable[..., Awaitable[RunningHub]]
 ANSWER_SECONDS = 20
 SERVICE = "cut"
 
 _numbers = itertools.count(1)
-
-
-class Part(StrEnum):
-    """Which part of the exchange is cut."""
-
-    REQUEST = "request"
-    RESPONSE = "response"
-
-
-@dataclass(frozen=True)
-class Cut:
-    """The connection ends after so many bytes of a part: by a reset, which drops what is on its way, or in order."""
-
-    part: Part
-    after: int
-    resets: bool
 
 
 @dataclass(frozen=True)
@@ -92,7 +80,7 @@ class Caller:
         """Send and read up to the cut, and no more."""
         reader, writer = await self._connect()
         request = b"".join(self.request(key))
-        if cut.part is Part.REQUEST:
+        if cut.direction is Direction.UP:
             writer.write(request[: cut.after])
         else:
             writer.write(request)
@@ -112,7 +100,7 @@ def new_key() -> str:
     return f"cut-{next(_numbers):06}"
 
 
-def places(part: Part, head: int, whole: int, rng: random.Random, samples: int | None) -> list[Cut]:
+def places(direction: Direction, head: int, whole: int, rng: random.Random, samples: int | None) -> list[Cut]:
     """Everywhere; or at the ends, around the end of the head, and at a sample of other places."""
     everywhere = range(whole + 1)
     if samples is None:
@@ -120,7 +108,7 @@ def places(part: Part, head: int, whole: int, rng: random.Random, samples: int |
     else:
         boundaries = {0, 1, head - 1, head, head + 1, whole - 1, whole}
         chosen = sorted(boundaries | set(rng.sample(everywhere, samples - len(boundaries))))
-    return [Cut(part, after, resets=rng.random() < 0.5) for after in chosen]
+    return [Cut(direction, after, resets=rng.random() < 0.5) for after in chosen]
 
 
 async def cut_and_ask_again(hub: RunningHub, rng: random.Random, seed: int, *, samples: int | None) -> None:
@@ -131,8 +119,8 @@ async def cut_and_ask_again(hub: RunningHub, rng: random.Random, seed: int, *, s
     head, body = caller.request(key)
     answer = await caller.write(key)
     cuts = [
-        *places(Part.REQUEST, len(head), len(head) + len(body), rng, samples),
-        *places(Part.RESPONSE, len(answer.head), answer.length, rng, samples),
+        *places(Direction.UP, len(head), len(head) + len(body), rng, samples),
+        *places(Direction.DOWN, len(answer.head), answer.length, rng, samples),
     ]
     asked_again: dict[str, Answer] = {}
     made_by_the_first = 0
@@ -162,6 +150,68 @@ async def cut_and_ask_again(hub: RunningHub, rng: random.Random, seed: int, *, s
     assert 0 < made_by_the_first < len(cuts)
 
 
+async def until_answered(caller: Caller, key: str) -> Answer:
+    """Write until the answer is that it is done."""
+    async with asyncio.timeout(ANSWER_SECONDS):
+        while (answer := await caller.write(key)).status != 200:
+            assert answer.status == 503, answer.body
+            await asyncio.sleep(0.02)
+    return answer
+
+
+async def length_of_a_write(proxy: Proxy, caller: Caller) -> dict[Direction, int]:
+    """How many bytes a write takes in either direction, on a connection that is there; at least, for others come in."""
+    lengths = []
+    for _ in range(10):
+        before = proxy.passed.copy()
+        await until_answered(caller, new_key())
+        lengths.append({direction: proxy.passed[direction] - before[direction] for direction in Direction})
+    return {direction: min(length[direction] for length in lengths) for direction in Direction}
+
+
+async def cut_off_the_store(
+    start_hub: START, database: DatabaseUrls, rng: random.Random, seed: int, *, samples: int | None
+) -> None:
+    """The hub is cut off from PostgreSQL once in every write, and the writes asked for until they are done."""
+    async with proxy_to(unix_socket(database.running)) as proxy:
+        hub = await start_hub(on=database, database_url=SecretStr(over_tcp(database.running, proxy.port)))
+        caller = Caller(hub)
+        lengths = await length_of_a_write(proxy, caller)
+        cuts = [
+            Cut(direction, after, resets=rng.random() < 0.5)
+            for direction, length in lengths.items()
+            for after in (range(length + 1) if samples is None else sorted(rng.sample(range(length + 1), samples)))
+        ]
+        answers: dict[str, Answer] = {}
+        not_done = 0
+        for cut in cuts:
+            key = new_key()
+            proxy.cut_after(cut)
+            first = await caller.write(key)
+            assert first.status in (200, 503), first.body
+            proxy.mend()
+            not_done += first.status == 503
+            answers[key] = await until_answered(caller, key)
+            if first.status == 200:
+                assert first.position == answers[key].position
+        await hub.stop()
+
+    never_cut_off = await start_hub(on=database)
+    log = await audit_log.fetch(never_cut_off.http)
+    report(
+        "hub cut off from PostgreSQL",
+        cuts=proxy.cuts,
+        of_bytes=sum(lengths.values()),
+        answered_503=not_done,
+        seed=seed,
+    )
+    assert violations(log, answers) == []
+    assert checks.log_violations(log) == []
+    assert proxy.cuts > 0.8 * len(cuts)
+    # The rest was done again by itself, or cut when nothing depended on it any more.
+    assert not_done > 0
+
+
 def violations(log: audit_log.AuditLog, answers: dict[str, Answer]) -> list[str]:
     """Every key has made one event: the one that it was told of, whole."""
     events: dict[str | None, list[Record]] = {}
@@ -184,6 +234,20 @@ async def test_a_client_that_is_cut_off_and_asks_again_makes_one_event(
     hub: RunningHub, rng: random.Random, seed: int
 ) -> None:
     await cut_and_ask_again(hub, rng, seed, samples=20)
+
+
+@pytest.mark.timeout(90)
+async def test_a_hub_that_is_cut_off_from_its_store_makes_one_event(
+    start_hub: START, database: DatabaseUrls, rng: random.Random, seed: int
+) -> None:
+    await cut_off_the_store(start_hub, database, rng, seed, samples=15)
+
+
+@pytest.mark.soak
+async def test_a_hub_that_is_cut_off_from_its_store_at_every_byte_makes_one_event(
+    start_hub: START, database: DatabaseUrls, rng: random.Random, seed: int
+) -> None:
+    await cut_off_the_store(start_hub, database, rng, seed, samples=None)
 
 
 @pytest.mark.soak

@@ -30,7 +30,7 @@ async def increment(replicas: list[httpx2.AsyncClient], path: str, rng: random.R
             return refused
         assert (answer.status_code, answer.json()["code"]) == (412, "revision_conflict"), answer.text
         # Who asks again at once, with thirty others who do, is mostly refused again.
-        await asyncio.sleep(rng.uniform(0, min(0.1 * 2**refused, 2)))
+        await asyncio.sleep(rng.uniform(0, min(0.3 * 2**refused, 2)))
     raise AssertionError("unreachable")
 
 

@@ -60,6 +60,8 @@ async def test_a_sequence_in_place_of_the_counter_is_found(
     monkeypatch.setattr(CommitQueue, "commit", commit_at_once)
     monkeypatch.setattr(configs, "lock", take_no_turns)
     monkeypatch.setattr(configs, "save", save_with_a_sequence)
+    # Without turns the log ends elsewhere than a writer thinks, and the hub would fence itself: found too soon.
+    monkeypatch.setattr(Tail, "check_history", lambda *_: None)
     observed = await observe(replicas, rng, writes=WRITES, name="sequence")
     missed = [violation for reader in observed.readers for violation in checks.reader_violations(observed.log, reader)]
     assert any("missed" in violation for violation in missed)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from central_hub.config import tail
 from central_hub.embedded import Endpoints
+from central_hub.storage import configs
 from central_hub_client import ConfigClient
 from central_hub_client.wire import HUB_STALE, Position
 from tests.conftest import DatabaseUrls, RunningHub, create_database
@@ -61,7 +62,7 @@ class Store:
     async def raise_epoch(self) -> None:
         """As the hub tells an operator to do who wants the store as it is now."""
         connection = await asyncpg.connect(self.database.owner)
-        await connection.execute(tail.RAISE_EPOCH)
+        await connection.execute(configs.RAISE_EPOCH)
         await connection.close()
 
     async def last_revision(self) -> int:

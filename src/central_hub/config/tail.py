@@ -32,8 +32,6 @@ from central_hub_client.wire import Position
 
 POLL_SECONDS: Final = 1.0
 BATCH: Final = 200
-RAISE_EPOCH: Final = "UPDATE hub_state SET epoch = epoch + 1"
-"""What makes a store that lost history the right one, for the owner of the tables to carry out."""
 _LONGEST_BLOCK_SECONDS: Final = 0.005
 
 T = TypeVar("T")
@@ -193,7 +191,7 @@ class Tail:
                 f"this replica has applied {self.snapshot.position}, which is not in the log of the store any more (it"
                 f" ends at {head.position}): the store was restored or replaced behind the hub's back. Nothing is"
                 " written until the right store is there again. If this is the right one, raise its epoch, and all"
-                f" hubs and clients follow it: {RAISE_EPOCH}"
+                f" hubs and clients follow it: {configs.RAISE_EPOCH}"
             )
         self.is_stale = True
         return self.fenced

@@ -17,6 +17,8 @@ from central_hub.storage.tables import hub_state
 from central_hub.storage.tables import service_configs as documents
 from central_hub_client.wire import Position
 
+RAISE_EPOCH: Final = "UPDATE hub_state SET epoch = epoch + 1"
+"""What makes a store that lost history the right one, for the owner of the tables to carry out."""
 _COMMIT_LOCK: Final = 0x63_68_75_62_01
 
 

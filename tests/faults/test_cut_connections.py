@@ -17,8 +17,8 @@ from central_hub_client.wire import Position
 from tests.conftest import DatabaseUrls, RunningHub
 from tests.faults import audit_log, checks
 from tests.faults.audit_log import content_of
-from tests.faults.harness import over_tcp, unix_socket
 from tests.faults.cutting_wire import Cut, Direction, Proxy, proxy_to
+from tests.faults.harness import over_tcp, unix_socket
 from tests.faults.report import report
 
 START = Callable[..., Awaitable[RunningHub]]

@@ -19,9 +19,9 @@ from central_hub.embedded import Endpoints
 from central_hub_client import ConfigClient
 from central_hub_client.wire import HUB_KEY_ID, HUB_SIGNATURE
 from tests.conftest import DatabaseUrls, RunningHub
+from tests.faults.filtering_wire import proxy_to
 from tests.faults.liar import Liar, a_liar
 from tests.faults.mangler import Mangler
-from tests.faults.filtering_wire import proxy_to
 from tests.faults.report import report
 from tests.faults.stream import Config, until_true
 from tests.wire.waiting import until

@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from central_hub import process
+from central_hub.config.tail import Tail
 from central_hub.connections.database import Database
 from central_hub.embedded import Endpoints
 from central_hub.security import registry
@@ -19,6 +20,7 @@ from central_hub.security.registry import TokenRegistry
 from central_hub.security.tokens import generate
 from central_hub.service import CentralHubService
 from central_hub.settings import HubSettings
+from central_hub.storage.configs import Head
 from tests.conftest import DatabaseUrls, RunningHub, hub_settings
 from tests.faults.harness import free_port
 from tests.faults.watchers import events, opened
@@ -69,6 +71,21 @@ async def test_a_valid_token_is_told_to_wait_while_a_replica_starts(
             assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable"), path
             assert answer.headers["retry-after"] == "1"
             assert (await http.get(path)).status_code == 401
+
+
+async def test_a_replica_is_not_ready_before_its_tokens_are_loaded(hub: RunningHub, database: DatabaseUrls) -> None:
+    # The tokens are read when the tail tells where the log ends; readiness is that the tail is loaded.
+    was_loaded: list[bool] = []
+
+    async def load_tokens(_head: Head) -> None:
+        was_loaded.append(tail.is_loaded)
+
+    store = Database(database.running, pool_size=1)
+    tail = Tail(store, on_head=load_tokens)
+    await tail.load()
+    await store.close()
+    assert was_loaded == [False]
+    assert tail.is_loaded
 
 
 async def test_two_replicas_that_start_together_take_the_same_admin_token(

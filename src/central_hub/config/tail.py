@@ -220,9 +220,10 @@ class Tail:
         head, rows = await self._read(_everything)
         documents = {document.key: document for document in rows}
         representations = await self._represent(documents, keys_to_represent(documents), head.hub_id, head.epoch)
+        # Before there is a snapshot: with that the hub is ready, and then it must know the tokens.
+        await self._on_head(head)
         self._snapshot = Snapshot(head, documents, representations)
         self._own_commits.clear()
-        await self._on_head(head)
         self._caught_up(head)
         self.feed.publish(self._snapshot, representations)
         log.info("snapshot_loaded", position=str(self._snapshot.position), documents=len(documents))

@@ -89,7 +89,9 @@ class Tail:
         if self._snapshot is None or head.hub_id != self._snapshot.hub_id:
             return
         is_same_place = head.position == self._snapshot.position
-        if head.position < self._snapshot.position or (is_same_place and head.audit_head != self._snapshot.audit_head):
+        if head.position < self._snapshot.position or (
+            is_same_place and head.audit_head != self._snapshot.head.audit_head
+        ):
             raise StoreUnavailable(self._fence(head))
 
     async def load(self) -> None:
@@ -160,7 +162,7 @@ class Tail:
                 await self._load()
                 return
             # The numbers alone do not tell: a store that went back may have been written to since.
-            if head.epoch < self._snapshot.epoch or (applied > 0 and hash_at != self._snapshot.audit_head):
+            if head.epoch < self._snapshot.epoch or (applied > 0 and hash_at != self._snapshot.head.audit_head):
                 self._fence(head)
                 return
             while self._snapshot.revision < head.revision:

@@ -70,7 +70,7 @@ async def increment_together(
 async def test_editors_of_one_counter_lose_no_increment(
     start_hub: START, database: DatabaseUrls, service_name: str, rng: random.Random, seed: int
 ) -> None:
-    await increment_together(start_hub, database, service_name, rng, seed, each=6)
+    await increment_together(start_hub, database, service_name, rng, seed, each=3)
 
 
 @pytest.mark.soak

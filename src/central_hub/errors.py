@@ -81,6 +81,10 @@ class IdempotencyMismatch(HubError):
     status, code, title = 409, ErrorCode.IDEMPOTENCY_MISMATCH, "The Idempotency-Key was used for another request"
 
 
+class StaleGeneration(HubError):
+    status, code, title = 409, ErrorCode.STALE_GENERATION, "Another incarnation of the instance has taken over"
+
+
 class HistoryGone(HubError):
     status, code, title = 410, ErrorCode.HISTORY_GONE, "That part of the history is no longer kept"
 

@@ -131,7 +131,7 @@ _BY_CODE: dict[str, type[CentralHubError]] = {
     ErrorCode.REVISION_CONFLICT: Conflict,
     ErrorCode.PRECONDITION_REQUIRED: Conflict,
     ErrorCode.IDEMPOTENCY_MISMATCH: Conflict,
-    "stale_generation": Conflict,
+    ErrorCode.STALE_GENERATION: Conflict,
     ErrorCode.REMOVALS_NOT_ALLOWED: UpdateRefused,
     ErrorCode.DELTA_NOT_ALLOWED: UpdateRefused,
     ErrorCode.TYPE_REUSE: UpdateRefused,

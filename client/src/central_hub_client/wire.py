@@ -34,6 +34,7 @@ HUB_SIGNATURE: Final = "Hub-Signature"
 # \Z and not $: the latter also matches before a final line feed.
 _SERVICE_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,98}[a-z0-9])?\Z")
 _ENVIRONMENT_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?\Z")
+_INSTANCE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,199}\Z")
 _POSITION: Final = re.compile(r"(?:(0|[1-9][0-9]{0,17})\.)?(0|[1-9][0-9]{0,17})\Z")
 
 
@@ -49,6 +50,7 @@ class ErrorCode(StrEnum):
     DELTA_NOT_ALLOWED = "delta_not_allowed"
     TYPE_REUSE = "type_reuse"
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
+    STALE_GENERATION = "stale_generation"
     HISTORY_GONE = "history_gone"
     EPOCH_CHANGED = "epoch_changed"
     REVISION_CONFLICT = "revision_conflict"
@@ -66,6 +68,16 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal_error"
 
 
+class InstanceState(StrEnum):
+    """How an instance says that it is. `silent` is the hub's word for one whose lease ran out; nobody reports it."""
+
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    DRAINING = "draining"
+    SILENT = "silent"
+
+
 def is_service_name(name: str) -> bool:
     """Whether `name` may name a service (`_global` is not a service, and path words are reserved)."""
     return _SERVICE_NAME.match(name) is not None and name not in RESERVED_SERVICE_NAMES
@@ -79,6 +91,11 @@ def is_document_name(name: str) -> bool:
 def is_environment_name(name: str) -> bool:
     """Whether `name` may name an environment."""
     return _ENVIRONMENT_NAME.match(name) is not None
+
+
+def is_instance_id(name: str) -> bool:
+    """Whether `name` may name an instance. It is a part of a path, where `route` has a meaning of its own."""
+    return _INSTANCE_ID.match(name) is not None and name != "route"
 
 
 def content_hash(config: Any) -> str:

@@ -3,11 +3,13 @@
     a change    api → ConfigStore.write → plan (pure) → storage, one transaction → Tail → Announcer → NATS, watchers
     a read      api → Snapshot (immutable, already serialised); no database
     following   another replica's commit → the audit log → Tail → Snapshot
+    a fleet     register, heartbeat → CoordinationManager → Fleet (this replica's view); written and read once a second
 
 Nothing here decides anything: it builds the parts, hands each what it needs, starts and stops them in order.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from central_hub.config.history import ConfigHistory
 from central_hub.config.store import ConfigStore
 from central_hub.config.tail import Tail
 from central_hub.connections.manager import ConnectionManager
+from central_hub.coordination.manager import CoordinationManager
 from central_hub.errors import StartupRefused, StoreUnavailable
 from central_hub.metrics import Metrics
 from central_hub.security.registry import TokenRegistry
@@ -68,6 +71,7 @@ class CentralHubService:
         self.store = ConfigStore(database, self.tail, self.announcer.announced)
         self.history = ConfigHistory(database)
         self.audit = AuditLog(database)
+        self.coordination = CoordinationManager(database)
         self.draining = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._measure()
@@ -91,6 +95,7 @@ class CentralHubService:
         self._spawn("announcer", self.announcer.run())
         self._spawn("stream", self.announcer.watch_stream())
         self._spawn("bookmarks", self.announcer.send_bookmarks())
+        self._spawn("coordination", self.coordination.run())
         self._spawn("replica", self._stay_known())
         self._spawn("housekeeping", self._keep_house())
         self._spawn("loop-lag", self._measure_lag())
@@ -107,6 +112,8 @@ class CentralHubService:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(StoreUnavailable):
+            await self.coordination.write()
         await self.connections.stop()
         log.info("hub_stopped")
 
@@ -164,6 +171,7 @@ class CentralHubService:
         await database.transaction(lambda connection: replicas.beat(connection, key, at=datetime.now(UTC)))
         await self._read_replica_keys()
         await self.tail.load()
+        await self.coordination.catch_up()
 
     async def _head_seen(self, head: Head) -> None:
         await self.tokens.refresh(head.tokens_version)
@@ -199,6 +207,7 @@ class CentralHubService:
         while True:
             try:
                 await self.store.forget_old_answers()
+                await self.coordination.forget_old()
                 await database.transaction(
                     lambda connection: replicas.forget_before(connection, datetime.now(UTC) - KNOWN_FOR)
                 )
@@ -226,6 +235,9 @@ class CentralHubService:
         measure("central_hub_announce_pending", "Configs not known to be on the bus.", lambda: self.announcer.pending)
         measure("central_hub_announce_failures", "Announcements that failed.", lambda: self.announcer.failures)
         measure("central_hub_bus_up", "1 while NATS answers.", lambda: float(self.connections.bus_health().ok))
+        fleet = self.coordination.fleet
+        measure("central_hub_instances", "Instances that are remembered.", lambda: fleet.count(datetime.now(UTC)))
+        measure("central_hub_heartbeats_unwritten", "Heartbeats not in the store yet.", lambda: fleet.unwritten)
         measure("central_hub_pool_in_use", "Database connections in use.", self.connections.database.pool_in_use)
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:

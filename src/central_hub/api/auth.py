@@ -11,13 +11,13 @@ from central_hub.api.problems import send_problem
 from central_hub.errors import Forbidden, InvalidName, NotFound, StoreUnavailable, Unauthenticated
 from central_hub.security.registry import TokenRegistry
 from central_hub.security.tokens import Grant, Verb
-from central_hub_client.wire import is_document_name, is_environment_name
+from central_hub_client.wire import is_document_name, is_environment_name, is_service_name
 
 # Exact and undecoded: whatever only looks like one of these needs a token.
 OPEN_PATHS: Final = frozenset(
     prefix + path for prefix in (b"", b"/api/v1") for path in (b"/health/live", b"/health/ready")
 )
-NOT_YET: Final = frozenset("schema status transaction validate".split())
+NOT_YET: Final = frozenset("schema transaction validate".split())
 """Words of the contract whose routes do not exist yet."""
 
 
@@ -71,11 +71,29 @@ def authorise(grant: Grant, service: str, environment: str) -> None:
     if service in NOT_YET:
         raise NotFound("there is no such path")
     if not is_document_name(service):
-        raise InvalidName(
-            "a service name has 1 to 100 characters a-z, 0-9 and -, starts and ends with a letter or digit, and is not"
-            " a reserved word"
-        )
+        raise _invalid_service()
     if not is_environment_name(environment):
-        raise InvalidName("an environment name has 1 to 40 characters a-z, 0-9 and -, not - at either end")
+        raise _invalid_environment()
     if not grant.covers(service, environment):
         raise Forbidden(f"this token does not cover {service} in environment {environment}")
+
+
+def authorise_instances(grant: Grant, service: str, environment: str | None) -> None:
+    """The same for instances; without an environment, for something of the service. `_global` has no instances."""
+    if not is_service_name(service):
+        raise _invalid_service()
+    if environment is not None:
+        authorise(grant, service, environment)
+    elif not grant.covers_service(service):
+        raise Forbidden(f"this token does not cover {service}")
+
+
+def _invalid_service() -> InvalidName:
+    return InvalidName(
+        "a service name has 1 to 100 characters a-z, 0-9 and -, starts and ends with a letter or digit, and is not a"
+        " reserved word"
+    )
+
+
+def _invalid_environment() -> InvalidName:
+    return InvalidName("an environment name has 1 to 40 characters a-z, 0-9 and -, not - at either end")

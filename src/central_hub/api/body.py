@@ -24,14 +24,14 @@ class Body:
     media_type: str
 
 
-def strict_body(*media_types: str) -> Callable[[Request], Awaitable[Body]]:
+def strict_body(*media_types: str, bounded_integers: bool = True) -> Callable[[Request], Awaitable[Body]]:
     """A dependency: the parsed body. Raises TooLarge, UnsupportedMediaType, MalformedBody, LimitExceeded."""
 
     async def read(request: Request) -> Body:
         media_type = _media_type(request, media_types)
         raw = await _read(request)
         try:
-            return Body(raw, strict_json.parse(raw), media_type)
+            return Body(raw, strict_json.parse(raw, bounded_integers=bounded_integers), media_type)
         except strict_json.MalformedJson as error:
             raise MalformedBody(str(error)) from error
         except strict_json.LimitExceeded as error:

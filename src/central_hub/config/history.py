@@ -69,6 +69,17 @@ class ConfigHistory:
             diff.changes({} if before is None else _content(before) or {}, _content(after) or {}),
         )
 
+    async def altered_by(self, service: str, environment: str, revision: int) -> list[str]:
+        """The places (JSON Pointers) that a revision altered in any layer of a config; of a redacted one the root."""
+        async with self._database.reading() as connection:
+            entries = [await configs.as_of(connection, *key, revision) for key in layer_keys(service, environment)]
+        altered = [entry for entry in entries if entry is not None and entry.revision == revision]
+        return [
+            place
+            for entry in altered
+            for place in ([""] if entry.changes is None else [change["path"] for change in entry.changes])
+        ]
+
     async def content_at(self, service: str, environment: str, at: str) -> dict[str, Any]:
         """What a document contained at a position."""
         async with self._database.reading() as connection:

@@ -44,7 +44,11 @@ class Grant:
 
     def covers(self, service: str, environment: str) -> bool:
         """Whether the document lies in the token's scope. `*` does not match `_global`: that is written out."""
-        return _matches(self.services, service) and _matches(self.environments, environment)
+        return self.covers_service(service) and _matches(self.environments, environment)
+
+    def covers_service(self, service: str) -> bool:
+        """Whether something of the service may lie in the token's scope, in whatever environment."""
+        return _matches(self.services, service)
 
 
 class Grants:

@@ -8,7 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION: Final = "0001"
+SCHEMA_VERSION: Final = "0002"
 """The migration that this code needs: the head of `migrations/versions`."""
 
 metadata = sa.MetaData()
@@ -119,6 +119,53 @@ replicas = sa.Table(
     sa.Column("seen_at", sa.TIMESTAMP(timezone=True), nullable=False),
 )
 
+instances = sa.Table(
+    "instances",
+    metadata,
+    sa.Column("service", sa.Text, primary_key=True),
+    sa.Column("environment", sa.Text, primary_key=True),
+    sa.Column("instance_id", sa.Text, primary_key=True),
+    sa.Column("generation", sa.BigInteger, nullable=False, comment="rises with every registration under this name"),
+    sa.Column("secret_sha256", sa.LargeBinary, nullable=False, comment="of the incarnation secret"),
+    sa.Column("host", sa.Text),
+    sa.Column("port", sa.Integer),
+    sa.Column("protocol", sa.Text),
+    sa.Column("health_endpoint", sa.Text),
+    sa.Column("version", sa.Text),
+    sa.Column("build", sa.Text),
+    sa.Column("capabilities", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("labels", sa.Text, nullable=False, comment="JSON text: names and texts"),
+    sa.Column("metadata", sa.Text, nullable=False, comment="JSON text"),
+    sa.Column("weight", sa.Integer, nullable=False),
+    sa.Column("zone", sa.Text),
+    sa.Column("schema_hash", sa.Text, comment="of the settings model that it runs"),
+    sa.Column("lease_seconds", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("registered_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("seen_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="the lease runs from here"),
+    sa.Column("deregistered_at", sa.TIMESTAMP(timezone=True)),
+    sa.Column("applied_epoch", sa.BigInteger),
+    sa.Column("applied_revision", sa.BigInteger),
+    sa.Column("rejected_epoch", sa.BigInteger),
+    sa.Column("rejected_revision", sa.BigInteger),
+    sa.Column("rejected_reason", sa.Text),
+    sa.Column("report", sa.Text, nullable=False, comment="JSON text: the keys by kind"),
+    sa.Column("change", sa.BigInteger, nullable=False, comment="counts the changes of this row"),
+    sa.Column("changed_in", sa.BigInteger, nullable=False, comment="the transaction of the last change"),
+)
+
+consumer_schemas = sa.Table(
+    "consumer_schemas",
+    metadata,
+    sa.Column("service", sa.Text, primary_key=True),
+    sa.Column("environment", sa.Text, primary_key=True),
+    sa.Column("build", sa.Text, primary_key=True, comment="empty for instances that name none"),
+    sa.Column("schema_hash", sa.Text, primary_key=True, comment="one build has one schema, unless its name is reused"),
+    sa.Column("content", sa.Text, nullable=False, comment="JSON text of the schema"),
+    sa.Column("first_seen_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("last_seen_at", sa.TIMESTAMP(timezone=True), nullable=False),
+)
+
 RUNNING_ROLE_GRANTS: Final = {
     "hub_state": "SELECT, UPDATE",
     "service_configs": "SELECT, INSERT, UPDATE",
@@ -128,6 +175,8 @@ RUNNING_ROLE_GRANTS: Final = {
     "tokens": "SELECT, INSERT, UPDATE",
     "idempotency_keys": "SELECT, INSERT, DELETE",
     "replicas": "SELECT, INSERT, UPDATE, DELETE",
+    "instances": "SELECT, INSERT, UPDATE, DELETE",
+    "consumer_schemas": "SELECT, INSERT, UPDATE",
     "alembic_version": "SELECT",
 }
 """What the running role may do. It can neither change nor remove what the audit log says."""

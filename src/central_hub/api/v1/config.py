@@ -8,17 +8,21 @@ from central_hub.api.auth import authorise, needs
 from central_hub.api.body import JSON, JSON_PATCH, MERGE_PATCH, Body, strict_body
 from central_hub.api.v1.bodies import NamedUpdate, Rollback, Update, parse
 from central_hub.api.v1.openapi import CONFIG, DIFF, HISTORY, OUTCOME, PROBLEMS, WATCH, request_body
+from central_hub.api.v1.openapi_fleet import STATUS
 from central_hub.api.v1.queries import (
     DeleteQuery,
     DiffQuery,
+    DocumentQuery,
     HistoryQuery,
     NoQuery,
     ReadQuery,
+    Runnable,
     Service,
     WatchQuery,
     WriteQuery,
 )
 from central_hub.api.v1.reading import answer_json, history_entry, parse_position, reach, reach_minimum, read_config
+from central_hub.api.v1.status import answer_status
 from central_hub.api.v1.writing import Asked, answer_write, json_object
 from central_hub.api.watch import WatchStream
 from central_hub.config import diff
@@ -29,6 +33,7 @@ from central_hub.service import CentralHubService
 from central_hub_client.wire import GLOBAL
 
 ServicePath = Annotated[Service, Path()]
+RunnablePath = Annotated[Runnable, Path()]
 Reader = Annotated[Grant, Depends(needs(Verb.READ))]
 Writer = Annotated[Grant, Depends(needs(Verb.WRITE))]
 JsonBody = Annotated[Body, Depends(strict_body(JSON))]
@@ -94,6 +99,13 @@ def routes(hub: CentralHubService) -> APIRouter:
                 "patch": diff.patch(found.changes),
             },
         )
+
+    @router.get("/status/{service}", responses=STATUS)
+    async def status(
+        grant: Reader, service: RunnablePath, query: Annotated[DocumentQuery, Query()], request: Request
+    ) -> Response:
+        """Who runs the latest revision, who refused it and why, who hides it behind settings of its own."""
+        return await answer_status(hub, request, grant, service, query.environment)
 
     @router.post("/update", responses=OUTCOME, openapi_extra=request_body(NamedUpdate))
     async def update_named(grant: Writer, body: JsonBody, _: Annotated[NoQuery, Query()], request: Request) -> Response:

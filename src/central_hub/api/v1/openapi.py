@@ -25,11 +25,11 @@ _CHANGES: Final = {
 }
 
 
-def _object(required: str, properties: dict[str, Any]) -> dict[str, Any]:
+def object_schema(required: str, properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": required.split(), "properties": properties}
 
 
-def _ok(description: str, schema: dict[str, Any], headers: dict[str, Any] | None = None) -> dict[str, Any]:
+def ok(description: str, schema: dict[str, Any], headers: dict[str, Any] | None = None) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": description, "content": {"application/json": {"schema": schema}}}
     return answer | ({"headers": headers} if headers else {})
 
@@ -38,7 +38,7 @@ _PROBLEM: Final = {
     "description": "A problem document (RFC 9457) with a stable code.",
     "content": {
         "application/problem+json": {
-            "schema": _object(
+            "schema": object_schema(
                 "type title status detail code",
                 {
                     "type": {"type": "string"},
@@ -48,7 +48,7 @@ _PROBLEM: Final = {
                     "code": {"enum": [str(code) for code in ErrorCode]},
                     "errors": {
                         "type": "array",
-                        "items": _object(
+                        "items": object_schema(
                             "pointer code message",
                             {"pointer": {"type": "string"}, "code": {"type": "string"}, "message": {"type": "string"}},
                         ),
@@ -62,9 +62,9 @@ _PROBLEM: Final = {
 PROBLEMS: Final[Responses] = {"4XX": _PROBLEM, "5XX": _PROBLEM}
 
 CONFIG: Final[Responses] = {
-    200: _ok(
+    200: ok(
         "The config object.",
-        _object(
+        object_schema(
             "service environment config version hub_id epoch revision previous_revision hash requires updated_at"
             " updated_by",
             {
@@ -82,7 +82,7 @@ CONFIG: Final[Responses] = {
                 "updated_by": {"type": "string"},
                 "provenance": {
                     "type": "object",
-                    "additionalProperties": _object(
+                    "additionalProperties": object_schema(
                         "layer revision changed_by",
                         {"layer": {"type": "string"}, "revision": _REVISION, "changed_by": {"type": "string"}},
                     ),
@@ -95,9 +95,9 @@ CONFIG: Final[Responses] = {
 }
 
 OUTCOME: Final[Responses] = {
-    200: _ok(
+    200: ok(
         "What the write did.",
-        _object(
+        object_schema(
             "status service environment version revision epoch changes warnings announced",
             {
                 "status": {"enum": ["created", "updated", "unchanged", "deleted", "valid"]},
@@ -116,9 +116,9 @@ OUTCOME: Final[Responses] = {
 }
 
 HISTORY: Final[Responses] = {
-    200: _ok(
+    200: ok(
         "A page of the history, newest first.",
-        _object(
+        object_schema(
             "service environment history next",
             {
                 "service": {"type": "string"},
@@ -126,7 +126,7 @@ HISTORY: Final[Responses] = {
                 "next": {"type": ["integer", "null"], "description": "`before` of the next page."},
                 "history": {
                     "type": "array",
-                    "items": _object(
+                    "items": object_schema(
                         "epoch revision version action changed_by changed_at reason changes",
                         {
                             "epoch": _REVISION,
@@ -148,9 +148,9 @@ HISTORY: Final[Responses] = {
 }
 
 DIFF: Final[Responses] = {
-    200: _ok(
+    200: ok(
         "The differences.",
-        _object(
+        object_schema(
             "service environment from to changes patch",
             {
                 "service": {"type": "string"},
@@ -192,14 +192,18 @@ DOCUMENT: Final = {
 _POINTER: Final = {"type": "string", "pattern": "^(/([^~]|~[01])*)?$"}
 _OPERATION: Final = {
     "anyOf": [
-        _object(f"op path {field}", {"op": {"enum": ops}, "path": _POINTER, field: schema})
+        object_schema(f"op path {field}", {"op": {"enum": ops}, "path": _POINTER, field: schema})
         for ops, field, schema in (
             (["add", "replace", "test"], "value", {"$ref": "#/components/schemas/JsonValue"}),
             (["move", "copy"], "from", _POINTER),
         )
     ]
-    + [_object("op path", {"op": {"const": "remove"}, "path": _POINTER})]
+    + [object_schema("op path", {"op": {"const": "remove"}, "path": _POINTER})]
 }
+
+
+_DOCUMENTS: Final = frozenset({"config", "metadata", "schema"})
+"""Fields that hold any JSON object."""
 
 
 def add_components(document: dict[str, Any]) -> None:
@@ -237,6 +241,5 @@ def _inlined(model: type[BaseModel]) -> dict[str, Any]:
         return value
 
     resolved: dict[str, Any] = resolve(schema)
-    if "config" in resolved["properties"]:
-        resolved["properties"]["config"] = DOCUMENT
+    resolved["properties"] |= {name: DOCUMENT for name in _DOCUMENTS & resolved["properties"].keys()}
     return resolved

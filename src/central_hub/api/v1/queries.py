@@ -1,10 +1,10 @@
 """Query parameters, one model a route. What a model does not know is refused: a typo must not act on `default`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from central_hub_client.wire import DEFAULT_ENVIRONMENT, RESERVED_SERVICE_NAMES
+from central_hub_client.wire import DEFAULT_ENVIRONMENT, RESERVED_SERVICE_NAMES, InstanceState
 
 
 def _storable(text: str) -> str:
@@ -36,6 +36,14 @@ Service = Annotated[
     ),
 ]
 """The pattern is told in the documentation and checked by `authorise`, which knows the order of errors."""
+Runnable = Annotated[
+    str,
+    Field(
+        description="The service.",
+        json_schema_extra={"pattern": f"^(?!(?:{_RESERVED})$)[a-z0-9](?:[a-z0-9-]{{0,98}}[a-z0-9])?$"},
+    ),
+]
+"""A service that can have instances: `_global` is only a document."""
 Allowance = Annotated[str, Field(pattern=r"^(removals|delta|type_reuse|contract|secret:/.{0,1000})$")]
 POSITION = r"^((0|[1-9][0-9]{0,14})\.)?(0|[1-9][0-9]{0,14})$"
 PositionText = Annotated[str, Field(pattern=POSITION, description="A revision: `42`, or `1.42` with its epoch.")]
@@ -92,3 +100,36 @@ class WatchQuery(DocumentQuery):
 class AuditQuery(NoQuery):
     after: str = Field(default="0", pattern=r"^[0-9]{1,18}(\.[0-9]{1,9})?$", description="`revision.ordinal`.")
     limit: int = Field(default=500, ge=1, le=1000)
+
+
+LABEL_PREFIX = "label."
+
+
+class InstancesQuery(BaseModel):
+    """Filters of the fleet; `label.<name>=<value>` is one for each label."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    environment: Environment | None = Field(default=None, description="By default all that the token covers.")
+    state: InstanceState | None = None
+    capability: Label | None = None
+    zone: Label | None = None
+    after: Text | None = Field(default=None, description="`next` of the page before.")
+    limit: int = Field(default=1_000, ge=1, le=1_000)
+
+    @model_validator(mode="after")
+    def _only_labels_besides(self) -> "InstancesQuery":
+        for name, value in (self.model_extra or {}).items():
+            if not name.startswith(LABEL_PREFIX):
+                raise ValueError(f"there is no filter {name[:60]!r}")
+            if not isinstance(value, str):
+                raise ValueError(f"{name[:60]} is given more than once")
+        return self
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        return {name.removeprefix(LABEL_PREFIX): value for name, value in (self.model_extra or {}).items()}
+
+
+class DeregisterQuery(DocumentQuery):
+    generation: int | None = Field(default=None, ge=1, le=2**53, description="Only this incarnation.")

@@ -1,0 +1,132 @@
+"""The registry: instances register, send heartbeats, are listed, described anew and deregistered."""
+
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from central_hub.api.auth import authorise_instances, needs
+from central_hub.api.body import JSON, Body, strict_body
+from central_hub.api.v1.bodies import parse
+from central_hub.api.v1.fleet import InstancePage, described
+from central_hub.api.v1.instance_bodies import Heartbeat, Redescription, Registration
+from central_hub.api.v1.openapi import PROBLEMS, request_body
+from central_hub.api.v1.openapi_fleet import DESCRIBED, INSTANCES, REGISTERED, RENEWED
+from central_hub.api.v1.queries import DeregisterQuery, DocumentQuery, InstancesQuery, NoQuery, Runnable
+from central_hub.api.v1.reading import answer_json
+from central_hub.errors import InvalidName
+from central_hub.security.tokens import Grant, Verb
+from central_hub.service import CentralHubService
+from central_hub.storage.instances import Description
+from central_hub_client.wire import is_environment_name, is_instance_id
+
+ServicePath = Annotated[Runnable, Path()]
+InstancePath = Annotated[str, Path(json_schema_extra={"pattern": "^(?!route$)[A-Za-z0-9][A-Za-z0-9._:@+-]{0,199}$"})]
+Reader = Annotated[Grant, Depends(needs(Verb.READ))]
+Registrar = Annotated[Grant, Depends(needs(Verb.REGISTER))]
+# A JSON Schema may have integers that no configuration may.
+JsonBody = Annotated[Body, Depends(strict_body(JSON, bounded_integers=False))]
+
+
+def routes(hub: CentralHubService) -> APIRouter:
+    """Every route under `/discovery`."""
+    router = APIRouter(prefix="/discovery", tags=["fleet"], responses=PROBLEMS)
+
+    @router.post("/register", responses=REGISTERED, openapi_extra=request_body(Registration))
+    async def register(grant: Registrar, body: JsonBody, _: Annotated[NoQuery, Query()], request: Request) -> Response:
+        """Begin a new incarnation of an instance, and fence the one that had its name.
+
+        The answer's `incarnation_secret` proves every later heartbeat; it is told this once. `schema_needed` asks for
+        the schema of which only the hash was told: PUT it.
+        """
+        asked = parse(Registration, body.value)
+        authorise_instances(grant, asked.name, asked.environment)
+        made = await hub.coordination.register(
+            asked.name,
+            asked.environment,
+            asked.instance_id,
+            Description(**asked.changes),
+            asked.model,
+            lease_seconds=asked.lease_seconds,
+        )
+        return answer_json(
+            hub,
+            {
+                "instance_id": made.instance.instance_id,
+                "generation": made.instance.generation,
+                "incarnation_secret": made.secret,
+                "lease_seconds": made.instance.lease_seconds,
+                "schema_needed": made.schema_needed,
+            },
+        )
+
+    @router.post("/heartbeat", responses=RENEWED, openapi_extra=request_body(Heartbeat))
+    async def heartbeat(grant: Registrar, body: JsonBody, _: Annotated[NoQuery, Query()]) -> Response:
+        """Renew an instance's lease, and tell what it runs. What is left out stays as it was told before.
+
+        404: register again. 409: another process has taken over the name, so stop.
+        """
+        asked = parse(Heartbeat, body.value)
+        authorise_instances(grant, asked.service, None)
+        instance = await hub.coordination.prove(
+            asked.service, asked.instance_id, asked.generation, asked.incarnation_secret
+        )
+        authorise_instances(grant, asked.service, instance.environment)
+        hub.coordination.beat(instance, asked.reported_state, asked.stance, asked.key_report)
+        return Response(orjson.dumps({"lease_seconds": instance.lease_seconds}), media_type="application/json")
+
+    @router.get("/", responses=INSTANCES)
+    async def list_all(grant: Reader, query: Annotated[InstancesQuery, Query()]) -> Response:
+        """The instances of every service that the token covers. `label.<name>=<value>` filters by a label."""
+        services = [service for service in hub.coordination.fleet.services if grant.covers_service(service)]
+        return _listed(hub, grant, services, query)
+
+    @router.get("/{service}", responses=INSTANCES)
+    async def list_service(grant: Reader, service: ServicePath, query: Annotated[InstancesQuery, Query()]) -> Response:
+        """The instances of a service. `label.<name>=<value>` filters by a label."""
+        authorise_instances(grant, service, query.environment)
+        return _listed(hub, grant, [service], query)
+
+    @router.put("/{service}/{instance_id}", responses=DESCRIBED, openapi_extra=request_body(Redescription))
+    async def describe(
+        grant: Registrar,
+        service: ServicePath,
+        instance_id: InstancePath,
+        body: JsonBody,
+        query: Annotated[DocumentQuery, Query()],
+    ) -> Response:
+        """Replace those parts of an instance's description that the body names."""
+        asked = parse(Redescription, body.value)
+        authorise_instances(grant, service, query.environment)
+        instance = await hub.coordination.find((service, query.environment, _checked(instance_id)))
+        made = await hub.coordination.describe(instance, asked.changes, asked.model, generation=asked.generation)
+        shown = described(made.instance, hub.coordination.clock())
+        return answer_json(hub, shown | {"schema_needed": made.schema_needed})
+
+    @router.delete("/{service}/{instance_id}", status_code=204)
+    async def deregister(
+        grant: Registrar,
+        service: ServicePath,
+        instance_id: InstancePath,
+        query: Annotated[DeregisterQuery, Query()],
+    ) -> Response:
+        """End an instance; with `generation`, only that incarnation. One that still runs registers again."""
+        authorise_instances(grant, service, query.environment)
+        instance = await hub.coordination.find((service, query.environment, _checked(instance_id)))
+        await hub.coordination.deregister(instance, generation=query.generation)
+        return Response(status_code=204)
+
+    return router
+
+
+def _listed(hub: CentralHubService, grant: Grant, services: list[str], query: InstancesQuery) -> Response:
+    if query.environment is not None and not is_environment_name(query.environment):
+        raise InvalidName("an environment name has 1 to 40 characters a-z, 0-9 and -, not - at either end")
+    page = InstancePage.of(hub.coordination.fleet, services, grant, query, hub.coordination.clock())
+    return answer_json(hub, page.to_json())
+
+
+def _checked(instance_id: str) -> str:
+    if not is_instance_id(instance_id):
+        raise InvalidName("an instance id has 1 to 200 characters a-z, A-Z, 0-9, . _ : @ + -")
+    return instance_id

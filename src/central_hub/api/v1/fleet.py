@@ -1,0 +1,123 @@
+"""Instances and their convergence, as they are told. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from central_hub.api.v1.queries import InstancesQuery
+from central_hub.audit.chain import rfc3339
+from central_hub.coordination.convergence import Convergence, Delivery
+from central_hub.coordination.fleet import Fleet
+from central_hub.coordination.registry import lease_ends, state_of
+from central_hub.security.tokens import Grant
+from central_hub.storage.instances import Instance
+from central_hub_client.wire import Position
+
+
+@dataclass(frozen=True, slots=True)
+class InstancePage:
+    """Some instances in order, and where the next page begins."""
+
+    instances: tuple[Instance, ...]
+    next: str | None
+    now: datetime
+
+    @classmethod
+    def of(
+        cls, fleet: Fleet, services: Sequence[str], grant: Grant, query: InstancesQuery, now: datetime
+    ) -> "InstancePage":
+        """The instances that the filters let through and the token covers, after `query.after`."""
+        found: list[Instance] = []
+        for instance in _after(fleet, services, query.after, now):
+            if len(found) > query.limit:
+                break
+            if _fits(instance, query, now) and grant.covers(instance.service, instance.environment):
+                found.append(instance)
+        page = tuple(found[: query.limit])
+        return cls(page, _cursor(page[-1]) if len(found) > len(page) else None, now)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"instances": [described(instance, self.now) for instance in self.instances], "next": self.next}
+
+
+def described(instance: Instance, now: datetime) -> dict[str, Any]:
+    """An instance as it is listed."""
+    description = instance.description
+    return {
+        "service": instance.service,
+        "environment": instance.environment,
+        "instance_id": instance.instance_id,
+        "generation": instance.generation,
+        "state": state_of(instance, now),
+        "host": description.host,
+        "port": description.port,
+        "protocol": description.protocol,
+        "health_endpoint": description.health_endpoint,
+        "version": description.version,
+        "build": description.build,
+        "capabilities": list(description.capabilities),
+        "labels": dict(description.labels),
+        "metadata": dict(description.metadata),
+        "weight": description.weight,
+        "zone": description.zone,
+        "lease_seconds": instance.lease_seconds,
+        "lease_ends": rfc3339(lease_ends(instance)),
+        "registered_at": rfc3339(instance.registered_at),
+        "last_seen": rfc3339(instance.seen_at),
+    }
+
+
+def told(convergence: Convergence, service: str, environment: str, latest: Position | None) -> dict[str, Any]:
+    """How far the latest revision of a configuration has got."""
+    return {
+        "service": service,
+        "environment": environment,
+        "epoch": None if latest is None else latest.epoch,
+        "revision": None if latest is None else latest.revision,
+        "instances": [_delivery(delivery) for delivery in convergence.deliveries],
+        "converged": convergence.converged,
+    }
+
+
+def _delivery(delivery: Delivery) -> dict[str, Any]:
+    instance, report = delivery.instance, delivery.instance.report
+    applied, rejected = instance.stance.applied, instance.stance.rejected
+    shown = {
+        "instance_id": instance.instance_id,
+        "generation": instance.generation,
+        "version": instance.description.version,
+        "build": instance.description.build,
+        "applied_epoch": None if applied is None else applied.epoch,
+        "applied_revision": None if applied is None else applied.revision,
+        "rejected_revision": None if rejected is None else rejected.position.revision,
+        "state": delivery.standing,
+        "schema": instance.schema_hash,
+        **{f"{kind.removesuffix('_keys')}_keys": list(keys) for kind, keys in asdict(report).items()},
+        "last_seen": rfc3339(instance.seen_at),
+    }
+    return shown if delivery.error is None else shown | {"error": delivery.error}
+
+
+def _after(fleet: Fleet, services: Sequence[str], cursor: str | None, now: datetime) -> Iterator[Instance]:
+    place = tuple((cursor or "").split("/"))
+    for service in services:
+        if service >= place[0]:
+            for instance in fleet.of_service(service, now):
+                if cursor is None or instance.key > place:
+                    yield instance
+
+
+def _cursor(instance: Instance) -> str:
+    return "/".join(instance.key)
+
+
+def _fits(instance: Instance, query: InstancesQuery, now: datetime) -> bool:
+    description = instance.description
+    return (
+        (query.environment is None or instance.environment == query.environment)
+        and (query.state is None or state_of(instance, now) is query.state)
+        and (query.capability is None or query.capability in description.capabilities)
+        and (query.zone is None or description.zone == query.zone)
+        and all(description.labels.get(name) == value for name, value in query.labels.items())
+    )

@@ -1,0 +1,119 @@
+"""What the routes of the fleet answer, as OpenAPI."""
+
+from typing import Any, Final
+
+from central_hub.api.v1.openapi import Responses, object_schema, ok
+from central_hub_client.wire import InstanceState
+
+_TEXT: Final = {"type": "string"}
+_OPTIONAL: Final = {"type": ["string", "null"]}
+_COUNT: Final = {"type": "integer", "minimum": 0}
+_OPTIONAL_COUNT: Final = {"type": ["integer", "null"]}
+_TIME: Final = {"type": "string", "format": "date-time"}
+_TEXTS: Final = {"type": "array", "items": _TEXT}
+
+_INSTANCE_FIELDS: Final[dict[str, Any]] = {
+    "service": _TEXT,
+    "environment": _TEXT,
+    "instance_id": _TEXT,
+    "generation": _COUNT,
+    "state": {"enum": [str(state) for state in InstanceState]},
+    "host": _OPTIONAL,
+    "port": _OPTIONAL_COUNT,
+    "protocol": _OPTIONAL,
+    "health_endpoint": _OPTIONAL,
+    "version": _OPTIONAL,
+    "build": _OPTIONAL,
+    "capabilities": _TEXTS,
+    "labels": {"type": "object", "additionalProperties": _TEXT},
+    "metadata": {"type": "object"},
+    "weight": _COUNT,
+    "zone": _OPTIONAL,
+    "lease_seconds": _COUNT,
+    "lease_ends": _TIME,
+    "registered_at": _TIME,
+    "last_seen": _TIME,
+}
+_INSTANCE: Final = object_schema(" ".join(_INSTANCE_FIELDS), _INSTANCE_FIELDS)
+_SCHEMA_NEEDED: Final = {"type": "boolean", "description": "Only the schema's hash was told, and is not known: PUT it."}
+
+REGISTERED: Final[Responses] = {
+    200: ok(
+        "The new incarnation.",
+        object_schema(
+            "instance_id generation incarnation_secret lease_seconds schema_needed",
+            {
+                "instance_id": _TEXT,
+                "generation": _COUNT,
+                "incarnation_secret": _TEXT,
+                "lease_seconds": _COUNT,
+                "schema_needed": _SCHEMA_NEEDED,
+            },
+        ),
+    )
+}
+
+RENEWED: Final[Responses] = {
+    200: ok("The lease was renewed.", object_schema("lease_seconds", {"lease_seconds": _COUNT}))
+}
+
+DESCRIBED: Final[Responses] = {
+    200: ok(
+        "The instance as it is now.",
+        object_schema(" ".join(_INSTANCE_FIELDS), {**_INSTANCE_FIELDS, "schema_needed": _SCHEMA_NEEDED}),
+    )
+}
+
+INSTANCES: Final[Responses] = {
+    200: ok(
+        "Instances by service, environment and name.",
+        object_schema(
+            "instances next",
+            {
+                "instances": {"type": "array", "items": _INSTANCE},
+                "next": {"type": ["string", "null"], "description": "`after` of the next page."},
+            },
+        ),
+    )
+}
+
+STATUS: Final[Responses] = {
+    200: ok(
+        "How far the latest revision has got.",
+        object_schema(
+            "service environment epoch revision instances converged",
+            {
+                "service": _TEXT,
+                "environment": _TEXT,
+                "epoch": _OPTIONAL_COUNT,
+                "revision": _OPTIONAL_COUNT,
+                "converged": {"type": "boolean", "description": "Whether every instance listed has applied it."},
+                "instances": {
+                    "type": "array",
+                    "items": object_schema(
+                        "instance_id applied_revision state schema unknown_keys shadowed_keys defaulted_keys"
+                        " unread_keys local_keys last_seen",
+                        {
+                            "instance_id": _TEXT,
+                            "generation": _COUNT,
+                            "version": _OPTIONAL,
+                            "build": _OPTIONAL,
+                            "applied_epoch": _OPTIONAL_COUNT,
+                            "applied_revision": _OPTIONAL_COUNT,
+                            "rejected_revision": _OPTIONAL_COUNT,
+                            "state": {"enum": ["applied", "pending", "rejected", "shadowed", "silent"]},
+                            "error": {"type": "string", "description": "Why it refused; only where it did."},
+                            "schema": {"type": ["string", "null"], "description": "The hash of its settings model."},
+                            "unknown_keys": _TEXTS,
+                            "shadowed_keys": _TEXTS,
+                            "defaulted_keys": _TEXTS,
+                            "unread_keys": _TEXTS,
+                            "local_keys": _TEXTS,
+                            "last_seen": _TIME,
+                        },
+                    ),
+                },
+            },
+        ),
+    )
+}

@@ -1,0 +1,253 @@
+"""Registers instances and takes their heartbeats: the database is asked once a second, not once a heartbeat."""
+
+import asyncio
+import random
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from central_hub.connections.database import Database
+from central_hub.coordination import registry
+from central_hub.coordination.fleet import Fleet
+from central_hub.errors import HubError, NotFound, StaleGeneration, StoreUnavailable
+from central_hub.security.tokens import sha256
+from central_hub.storage import consumer_schemas, instances
+from central_hub.storage.instances import Beat, Description, Instance, Key, Report, Stance
+from central_hub_client.strict_json import canonical
+from central_hub_client.wire import InstanceState, content_hash
+
+TURN_SECONDS: Final = 0.7
+"""Between two writes of heartbeats. Another replica hears of one within two turns, which is below two seconds."""
+BATCH: Final = 2_000
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A new incarnation. The secret is told this once; `schema_needed` where only its hash was told, and is unknown."""
+
+    instance: Instance
+    secret: str
+    schema_needed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The JSON Schema of the settings model that an instance runs: itself, or only its hash."""
+
+    hash: str
+    content: str | None
+
+    @classmethod
+    def of(cls, schema: dict[str, Any] | None, schema_hash: str | None) -> "Model | None":
+        if schema is not None:
+            return cls(content_hash(schema), canonical(schema).decode())
+        return None if schema_hash is None else cls(schema_hash, None)
+
+
+class CoordinationManager:
+    """The fleet of this hub. `fleet` is this replica's view, at most two seconds behind every other's."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.clock = clock
+        self.fleet = Fleet()
+        self._database = database
+        self._position = 0
+        self._looks = 0
+        self._turn = asyncio.Lock()
+
+    async def register(
+        self,
+        service: str,
+        environment: str,
+        instance_id: str | None,
+        description: Description,
+        model: Model | None,
+        *,
+        lease_seconds: int,
+    ) -> Registered:
+        """Begin a new incarnation, and fence the one of the same name. Raises StoreUnavailable."""
+        key = (service, environment, instance_id or secrets.token_hex(8))
+        secret = secrets.token_urlsafe(32)
+        at = self.clock()
+
+        async def work(connection: AsyncConnection) -> tuple[Instance, bool]:
+            instance = await instances.register(
+                connection,
+                key,
+                description,
+                secret_sha256=sha256(secret),
+                schema_hash=None if model is None else model.hash,
+                lease_seconds=lease_seconds,
+                at=at,
+            )
+            return instance, model is None or await self._record(connection, instance, model)
+
+        instance, is_known = await self._database.transaction(work)
+        self.fleet.put(instance)
+        log.info(
+            "instance_registered",
+            service=service,
+            environment=environment,
+            instance=instance.instance_id,
+            generation=instance.generation,
+        )
+        return Registered(instance, secret, schema_needed=not is_known)
+
+    async def prove(self, service: str, instance_id: str, generation: int, secret: str) -> Instance:
+        """The instance that the caller is. Raises NotFound, StaleGeneration, Forbidden, StoreUnavailable."""
+        digest = sha256(secret)
+        try:
+            return registry.prove(self._named(service, instance_id), generation, digest)
+        except HubError:
+            # Another replica may know better: it may just have registered there.
+            await self.catch_up()
+            return registry.prove(self._named(service, instance_id), generation, digest)
+
+    def beat(
+        self, instance: Instance, state: InstanceState | None, stance: Stance | None, report: Report | None
+    ) -> None:
+        """Take a heartbeat of an instance that has proved itself. It is written with the next turn."""
+        beat = Beat(instance.key, instance.generation, self.clock(), state, stance, report)
+        self.fleet.beat(registry.heard(instance, beat))
+
+    async def describe(
+        self, instance: Instance, changes: dict[str, Any], model: Model | None, *, generation: int | None
+    ) -> Registered:
+        """Replace parts of what an instance says of itself. Raises StaleGeneration, NotFound, StoreUnavailable."""
+        _fence(instance, generation)
+        description = replace(instance.description, **changes)
+        schema_hash = instance.schema_hash if model is None else model.hash
+
+        async def work(connection: AsyncConnection) -> tuple[Instance, bool] | None:
+            changed = await instances.describe(
+                connection, instance.key, instance.generation, description, schema_hash=schema_hash
+            )
+            if changed is None:
+                return None
+            return changed, model is None or await self._record(connection, changed, model)
+
+        found = await self._database.transaction(work)
+        if found is None:
+            raise _has_moved_on()
+        self.fleet.put(found[0])
+        return Registered(found[0], "", schema_needed=not found[1])
+
+    async def deregister(self, instance: Instance, *, generation: int | None) -> None:
+        """End an instance. Raises StaleGeneration, NotFound, StoreUnavailable."""
+        _fence(instance, generation)
+        at = self.clock()
+        gone = await self._database.transaction(
+            lambda connection: instances.deregister(connection, instance.key, instance.generation, at=at)
+        )
+        if gone is None:
+            raise _has_moved_on()
+        self.fleet.put(gone)
+        log.info("instance_deregistered", service=instance.service, instance=instance.instance_id)
+
+    async def find(self, key: Key) -> Instance:
+        """A remembered instance, registered at whichever replica. Raises NotFound, StoreUnavailable."""
+        found = self.fleet.find(key, self.clock())
+        if found is None:
+            await self.catch_up()
+            found = self.fleet.find(key, self.clock())
+        if found is None:
+            raise NotFound(f"there is no instance {key[2]} of {key[0]} in environment {key[1]}")
+        return found
+
+    async def run(self) -> None:
+        """Write heartbeats and read those of the other replicas, until cancelled."""
+        is_lost = False
+        while True:
+            await asyncio.sleep(TURN_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311 - jitter
+            try:
+                await self.write()
+                await self.catch_up()
+                is_lost = False
+            except StoreUnavailable as error:
+                if not is_lost:
+                    log.warning("heartbeats_wait", instances=self.fleet.unwritten, reason=error.detail)
+                is_lost = True
+            except Exception:
+                # The top of a background loop: whatever happens, leases must go on being renewed.
+                log.exception("heartbeats_failed")
+
+    async def write(self) -> None:
+        """Tell the store of the heartbeats taken so far. Raises StoreUnavailable; then they are kept."""
+        async with self._turn:
+            beats = self.fleet.take_unwritten()
+            for start in range(0, len(beats), BATCH):
+                try:
+                    await self._write(beats[start : start + BATCH])
+                except BaseException:
+                    self.fleet.bring_back(beats[start:])
+                    raise
+
+    async def catch_up(self) -> None:
+        """Look at what has changed in the store. Who asks while another waits to look shares that look.
+
+        Raises StoreUnavailable; what is known stays.
+        """
+        wanted = self._looks + 1 + self._turn.locked()
+        async with self._turn:
+            if self._looks < wanted:
+                await self._look()
+
+    async def forget_old(self) -> None:
+        """Remove the rows of instances long gone, and keep the schemas of those that are there. Raises
+        StoreUnavailable."""
+        now = self.clock()
+
+        async def work(connection: AsyncConnection) -> None:
+            await consumer_schemas.keep_seen(connection)
+            await instances.forget_before(connection, now - registry.KNOWN_FOR)
+
+        await self._database.transaction(work)
+        self.fleet.forget(now)
+
+    async def _write(self, beats: list[Beat]) -> None:
+        await self._database.transaction(lambda connection: instances.beat(connection, beats))
+
+    async def _look(self) -> None:
+        position, self._position = self._position, 0  # after a failure: everything, it may be another store by then
+        now = self.clock()
+        async with self._database.reading() as connection:
+            rows, upcoming = await instances.changed_since(
+                connection, position, seen_since=now - registry.REMEMBERED_FOR - registry.LONGEST_LEASE
+            )
+        if position == 0:
+            self.fleet.replace(rows)
+        else:
+            for row in rows:
+                self.fleet.put(row)
+        self._position = upcoming
+        self._looks += 1
+
+    def _named(self, service: str, instance_id: str) -> list[Instance]:
+        return list(self.fleet.named(service, instance_id, self.clock()))
+
+    async def _record(self, connection: AsyncConnection, instance: Instance, model: Model) -> bool:
+        return await consumer_schemas.record(
+            connection,
+            instance.service,
+            instance.environment,
+            instance.description.build or "",
+            schema_hash=model.hash,
+            content=model.content,
+            at=self.clock(),
+        )
+
+
+def _fence(instance: Instance, generation: int | None) -> None:
+    if generation is not None and generation < instance.generation:
+        raise StaleGeneration("another process has registered under this instance's name since")
+
+
+def _has_moved_on() -> StaleGeneration:
+    return StaleGeneration("another process has registered under this instance's name meanwhile: look again")

@@ -1,0 +1,329 @@
+"""All rows of instances. Only hashes of their secrets are kept. The caller owns the transaction."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from central_hub.storage.tables import instances
+from central_hub_client.wire import InstanceState, Position
+
+Key = tuple[str, str, str]
+"""Service, environment, instance id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What an instance says of itself when it registers: how to reach it, and what it is."""
+
+    host: str | None = None
+    port: int | None = None
+    protocol: str | None = None
+    health_endpoint: str | None = None
+    version: str | None = None
+    build: str | None = None
+    capabilities: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    weight: int = 1
+    zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A configuration that an instance refused, and why."""
+
+    position: Position
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stance:
+    """Which configuration an instance runs, and which newer one it refused."""
+
+    applied: Position | None = None
+    rejected: Rejection | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Keys of the configuration, as JSON Pointers, by what an instance makes of them."""
+
+    unknown: tuple[str, ...] = ()
+    shadowed: tuple[str, ...] = ()
+    defaulted: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    local_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance as the hub knows it. `change` counts the changes of its row: the higher one is the later."""
+
+    service: str
+    environment: str
+    instance_id: str
+    generation: int
+    secret_sha256: bytes = field(repr=False)
+    description: Description
+    schema_hash: str | None
+    lease_seconds: int
+    state: InstanceState
+    registered_at: datetime
+    seen_at: datetime
+    deregistered_at: datetime | None
+    stance: Stance
+    report: Report
+    change: int
+
+    @property
+    def key(self) -> Key:
+        return self.service, self.environment, self.instance_id
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What one heartbeat, or several of the same incarnation, change. None: nothing was said about it."""
+
+    key: Key
+    generation: int
+    seen_at: datetime
+    state: InstanceState | None = None
+    stance: Stance | None = None
+    report: Report | None = None
+
+
+async def register(
+    connection: AsyncConnection,
+    key: Key,
+    description: Description,
+    *,
+    secret_sha256: bytes,
+    schema_hash: str | None,
+    lease_seconds: int,
+    at: datetime,
+) -> Instance:
+    """Begin a new incarnation. One that was there under the same name is fenced by the higher generation."""
+    service, environment, instance_id = key
+    statement = insert(instances).values(
+        service=service,
+        environment=environment,
+        instance_id=instance_id,
+        generation=1,
+        secret_sha256=secret_sha256,
+        **_columns(description),
+        schema_hash=schema_hash,
+        lease_seconds=lease_seconds,
+        state=InstanceState.STARTING,
+        registered_at=at,
+        seen_at=at,
+        report="{}",
+        change=1,
+        changed_in=_THIS_TRANSACTION,
+    )
+    untouched = {"service", "environment", "instance_id"}
+    replaced: dict[str, Any] = {
+        column.name: statement.excluded[column.name] for column in instances.c if column.name not in untouched
+    }
+    replaced |= {"generation": instances.c.generation + 1, "change": instances.c.change + 1}
+    row = await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["service", "environment", "instance_id"], set_=replaced
+        ).returning(instances)
+    )
+    return _instance(row.one())
+
+
+async def describe(
+    connection: AsyncConnection, key: Key, generation: int, description: Description, *, schema_hash: str | None
+) -> Instance | None:
+    """Replace what an incarnation says of itself. None where it is no longer the current one."""
+    values = {**_columns(description), "schema_hash": schema_hash}
+    return await _change(connection, key, generation, values)
+
+
+async def deregister(connection: AsyncConnection, key: Key, generation: int, *, at: datetime) -> Instance | None:
+    """End an incarnation. The row stays, so that the next one gets a higher generation. None where it is not current.
+
+    Every replica must hear of it, which it would not of a row that is gone.
+    """
+    return await _change(connection, key, generation, {"deregistered_at": at})
+
+
+async def beat(connection: AsyncConnection, beats: Sequence[Beat]) -> None:
+    """Write many heartbeats at once. Those of incarnations that are no longer current change nothing."""
+    stances = [beat.stance or Stance() for beat in beats]
+    await connection.execute(
+        _BEAT,
+        {
+            "services": [beat.key[0] for beat in beats],
+            "environments": [beat.key[1] for beat in beats],
+            "instance_ids": [beat.key[2] for beat in beats],
+            "generations": [beat.generation for beat in beats],
+            "seen_ats": [beat.seen_at for beat in beats],
+            "states": [beat.state for beat in beats],
+            "have_stances": [beat.stance is not None for beat in beats],
+            "applied_epochs": [stance.applied and stance.applied.epoch for stance in stances],
+            "applied_revisions": [stance.applied and stance.applied.revision for stance in stances],
+            "rejected_epochs": [stance.rejected and stance.rejected.position.epoch for stance in stances],
+            "rejected_revisions": [stance.rejected and stance.rejected.position.revision for stance in stances],
+            "rejected_reasons": [stance.rejected and stance.rejected.reason for stance in stances],
+            "reports": [None if beat.report is None else _text(asdict(beat.report)) for beat in beats],
+        },
+    )
+
+
+async def changed_since(
+    connection: AsyncConnection, position: int, *, seen_since: datetime
+) -> tuple[list[Instance], int]:
+    """The instances that changed since an earlier call, and the `position` for the next one; 0 reads all of them.
+
+    A position is the oldest transaction that had not ended: whatever was invisible then was written by it or by a
+    later one, so nothing is ever missed, however commits overtake each other. Some rows come twice. The caller's
+    transaction must see one moment.
+    """
+    upcoming = await connection.scalar(_OLDEST_OPEN_TRANSACTION)
+    rows = await connection.execute(
+        sa.select(instances).where(instances.c.changed_in >= position, instances.c.seen_at >= seen_since)
+    )
+    return [_instance(row) for row in rows], int(upcoming or 0)
+
+
+async def forget_before(connection: AsyncConnection, moment: datetime) -> None:
+    """Remove the instances that were last seen before `moment`."""
+    await connection.execute(sa.delete(instances).where(instances.c.seen_at < moment))
+
+
+async def _change(connection: AsyncConnection, key: Key, generation: int, values: dict[str, Any]) -> Instance | None:
+    service, environment, instance_id = key
+    row = await connection.execute(
+        sa.update(instances)
+        .where(
+            instances.c.service == service,
+            instances.c.environment == environment,
+            instances.c.instance_id == instance_id,
+            instances.c.generation == generation,
+            instances.c.deregistered_at.is_(None),
+        )
+        .values(**values, change=instances.c.change + 1, changed_in=_THIS_TRANSACTION)
+        .returning(instances)
+    )
+    found = row.one_or_none()
+    return None if found is None else _instance(found)
+
+
+def _columns(description: Description) -> dict[str, Any]:
+    return {
+        "host": description.host,
+        "port": description.port,
+        "protocol": description.protocol,
+        "health_endpoint": description.health_endpoint,
+        "version": description.version,
+        "build": description.build,
+        "capabilities": list(description.capabilities),
+        "labels": _text(description.labels),
+        "metadata": _text(description.metadata),
+        "weight": description.weight,
+        "zone": description.zone,
+    }
+
+
+def _instance(row: Any) -> Instance:
+    rejected = _position(row.rejected_epoch, row.rejected_revision)
+    return Instance(
+        service=row.service,
+        environment=row.environment,
+        instance_id=row.instance_id,
+        generation=row.generation,
+        secret_sha256=row.secret_sha256,
+        description=Description(
+            host=row.host,
+            port=row.port,
+            protocol=row.protocol,
+            health_endpoint=row.health_endpoint,
+            version=row.version,
+            build=row.build,
+            capabilities=tuple(row.capabilities),
+            labels=json.loads(row.labels),
+            metadata=json.loads(row.metadata),
+            weight=row.weight,
+            zone=row.zone,
+        ),
+        schema_hash=row.schema_hash,
+        lease_seconds=row.lease_seconds,
+        state=InstanceState(row.state),
+        registered_at=row.registered_at,
+        seen_at=row.seen_at,
+        deregistered_at=row.deregistered_at,
+        stance=Stance(
+            _position(row.applied_epoch, row.applied_revision),
+            None if rejected is None else Rejection(rejected, row.rejected_reason),
+        ),
+        report=Report(**{kind: tuple(keys) for kind, keys in json.loads(row.report).items()}),
+        change=row.change,
+    )
+
+
+def _position(epoch: int | None, revision: int | None) -> Position | None:
+    return None if epoch is None or revision is None else Position(epoch, revision)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+# 64 bits that never wrap (xid8), unlike the 32 that rows carry by themselves.
+_THIS_TRANSACTION: Final = sa.literal_column("CAST(CAST(pg_current_xact_id() AS text) AS bigint)", sa.BigInteger)
+_OLDEST_OPEN_TRANSACTION: Final = sa.text(
+    "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)"
+)
+
+# Rows are locked in one order, because two replicas may hold heartbeats of the same instances at the same time.
+_BEAT: Final = sa.text("""
+WITH beat AS MATERIALIZED (
+    SELECT * FROM unnest(
+        CAST(:services AS text[]), CAST(:environments AS text[]), CAST(:instance_ids AS text[]),
+        CAST(:generations AS bigint[]), CAST(:seen_ats AS timestamptz[]), CAST(:states AS text[]),
+        CAST(:have_stances AS boolean[]), CAST(:applied_epochs AS bigint[]), CAST(:applied_revisions AS bigint[]),
+        CAST(:rejected_epochs AS bigint[]), CAST(:rejected_revisions AS bigint[]), CAST(:rejected_reasons AS text[]),
+        CAST(:reports AS text[])
+    ) AS b (service, environment, instance_id, generation, seen_at, state, has_stance, applied_epoch, applied_revision,
+            rejected_epoch, rejected_revision, rejected_reason, report)
+), current AS MATERIALIZED (
+    SELECT i.service, i.environment, i.instance_id
+    FROM instances i JOIN beat b USING (service, environment, instance_id)
+    WHERE i.generation = b.generation AND i.deregistered_at IS NULL
+    ORDER BY i.service, i.environment, i.instance_id
+    FOR NO KEY UPDATE OF i
+)
+UPDATE instances i SET
+    seen_at = GREATEST(i.seen_at, b.seen_at),
+    state = COALESCE(b.state, i.state),
+    applied_epoch = CASE WHEN b.has_stance THEN b.applied_epoch ELSE i.applied_epoch END,
+    applied_revision = CASE WHEN b.has_stance THEN b.applied_revision ELSE i.applied_revision END,
+    rejected_epoch = CASE WHEN b.has_stance THEN b.rejected_epoch ELSE i.rejected_epoch END,
+    rejected_revision = CASE WHEN b.has_stance THEN b.rejected_revision ELSE i.rejected_revision END,
+    rejected_reason = CASE WHEN b.has_stance THEN b.rejected_reason ELSE i.rejected_reason END,
+    report = COALESCE(b.report, i.report),
+    change = i.change + 1,
+    changed_in = CAST(CAST(pg_current_xact_id() AS text) AS bigint)
+FROM beat b JOIN current USING (service, environment, instance_id)
+WHERE (i.service, i.environment, i.instance_id) = (b.service, b.environment, b.instance_id)
+  AND i.generation = b.generation AND i.deregistered_at IS NULL
+""").bindparams(
+    *(
+        sa.bindparam(name, type_=sa.ARRAY(sa.Text))
+        for name in "services environments instance_ids states rejected_reasons reports".split()
+    ),
+    *(
+        sa.bindparam(name, type_=sa.ARRAY(sa.BigInteger))
+        for name in "generations applied_epochs applied_revisions rejected_epochs rejected_revisions".split()
+    ),
+    sa.bindparam("seen_ats", type_=sa.ARRAY(sa.TIMESTAMP(timezone=True))),
+    sa.bindparam("have_stances", type_=sa.ARRAY(sa.Boolean)),
+)

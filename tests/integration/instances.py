@@ -16,6 +16,10 @@ PATIENCE = 15.0
 """For what is not promised: a busy machine may take its time."""
 
 
+def instance_path(service: str, instance_id: str = "one") -> str:
+    return f"/api/v1/discovery/{service}/{instance_id}"
+
+
 @dataclass(frozen=True)
 class Incarnation:
     """What an instance holds after it registered."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import RunningHub
-from tests.integration.instances import Incarnation, beat, listed, register
+from tests.integration.instances import Incarnation, beat, instance_path, listed, register
 from tests.integration.test_config_documents import assert_problem
 
 DESCRIPTION = {
@@ -130,7 +130,7 @@ async def test_one_name_in_two_environments_is_two_instances(hub: RunningHub, se
         "default": "healthy",
     }
     assert len(await listed(hub, service_name, environment="staging")) == 1
-    answer = await hub.http.delete(f"/api/v1/discovery/{service_name}/one?environment=staging")
+    answer = await hub.http.delete(f"{instance_path(service_name)}?environment=staging")
     assert answer.status_code == 204
     assert [found["environment"] for found in await listed(hub, service_name)] == ["default"]
 
@@ -186,15 +186,15 @@ async def test_the_whole_list_shows_what_the_token_covers(hub: RunningHub, servi
 
 async def test_an_instance_is_described_anew_in_the_parts_that_are_told(hub: RunningHub, service_name: str) -> None:
     made = await register(hub.http, service_name, **DESCRIPTION)
-    target = f"/api/v1/discovery/{service_name}/one"
-    answer = await hub.http.put(target, json={"weight": 0, "labels": {"a": "b"}, "generation": 1})
+    answer = await hub.http.put(instance_path(service_name), json={"weight": 0, "labels": {"a": "b"}, "generation": 1})
     assert answer.status_code == 200, answer.text
     [found] = await listed(hub, service_name)
     assert found.items() >= (DESCRIPTION | {"weight": 0, "labels": {"a": "b"}}).items()
     await register(hub.http, service_name)
-    assert_problem(await hub.http.put(target, json={"weight": 5, "generation": 1}), 409, "stale_generation")
-    assert_problem(await hub.http.put(f"{target}x", json={"weight": 5}), 404, "not_found")
-    assert_problem(await hub.http.put(target, json={"weight": -1}), 422, "invalid_request")
+    stale = await hub.http.put(instance_path(service_name), json={"weight": 5, "generation": 1})
+    assert_problem(stale, 409, "stale_generation")
+    assert_problem(await hub.http.put(instance_path(service_name, "x"), json={"weight": 5}), 404, "not_found")
+    assert_problem(await hub.http.put(instance_path(service_name), json={"weight": -1}), 422, "invalid_request")
     assert made.generation == 1
 
 
@@ -203,7 +203,7 @@ async def test_a_deregistered_instance_is_gone_and_its_generation_is_not_used_ag
 ) -> None:
     old = await register(hub.http, service_name)
     new = await register(hub.http, service_name)
-    target = f"/api/v1/discovery/{service_name}/one"
+    target = instance_path(service_name)
     # The old process shuts down while the new one runs: it must not take that one along.
     assert_problem(await hub.http.delete(f"{target}?generation={old.generation}"), 409, "stale_generation")
     assert (await hub.http.delete(f"{target}?generation={new.generation}")).status_code == 204
@@ -310,7 +310,7 @@ async def test_a_body_that_is_not_strict_json_is_refused(hub: RunningHub, body: 
 
 async def test_instances_are_spoken_for_by_the_verb_register_alone(hub: RunningHub, service_name: str) -> None:
     made = await register(hub.http, service_name)
-    target = f"/api/v1/discovery/{service_name}/one"
+    target = instance_path(service_name)
     writes: list[tuple[str, str, Any]] = [
         ("POST", "/api/v1/discovery/register", {"name": service_name}),
         ("POST", "/api/v1/discovery/heartbeat", made.heartbeat()),

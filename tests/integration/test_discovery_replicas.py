@@ -1,0 +1,163 @@
+"""Two replicas on one store agree about the fleet, whoever was told what."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from central_hub.connections.database import Database
+from central_hub.storage import instances
+from central_hub.storage.instances import Beat
+from central_hub_client.wire import InstanceState
+from tests.conftest import DatabaseUrls, RunningHub
+from tests.integration.instances import AGREED_WITHIN, PATIENCE, beat, eventually, instance_path, listed, register
+from tests.integration.test_config_documents import assert_problem
+
+Start = Callable[..., Awaitable[RunningHub]]
+
+
+@pytest.fixture
+async def other(hub: RunningHub, database: DatabaseUrls, start_hub: Start) -> RunningHub:
+    """A second replica on the module's database."""
+    return await start_hub(database)
+
+
+async def test_what_one_replica_is_told_the_other_knows(hub: RunningHub, other: RunningHub, service_name: str) -> None:
+    made = await register(hub.http, service_name, zone="eu")
+    # At once: a replica that does not know an instance looks into the store before it says so.
+    assert (await beat(other.http, made, state="draining")).status_code == 200
+
+    async def is_known() -> bool:
+        return [(found["state"], found["zone"]) for found in await listed(hub, service_name)] == [("draining", "eu")]
+
+    await eventually(is_known, within=PATIENCE)
+
+
+async def test_a_registration_at_one_replica_fences_the_old_incarnation_at_the_other(
+    hub: RunningHub, other: RunningHub, service_name: str
+) -> None:
+    old = await register(hub.http, service_name, version="old")
+    await beat(other.http, old)
+    await register(hub.http, service_name, version="new")
+
+    async def is_fenced() -> bool:
+        return (await beat(other.http, old, state="unhealthy")).status_code == 409
+
+    await eventually(is_fenced, within=PATIENCE)
+    # What the other one accepted before it knew must not reach the new incarnation.
+    await other.service.coordination.write()
+    for replica in (hub, other):
+        await replica.service.coordination.catch_up()
+        [found] = await listed(replica, service_name)
+        assert (found["version"], found["generation"], found["state"]) == ("new", 2, "starting")
+
+
+async def test_a_deregistration_is_known_everywhere(hub: RunningHub, other: RunningHub, service_name: str) -> None:
+    made = await register(hub.http, service_name)
+    await beat(other.http, made)
+    assert (await other.http.delete(instance_path(service_name))).status_code == 204
+
+    async def is_gone() -> bool:
+        return await listed(hub, service_name) == []
+
+    await eventually(is_gone, within=PATIENCE)
+    assert_problem(await beat(hub.http, made), 404, "not_found")
+
+
+async def test_replicas_agree_within_two_seconds_most_of_the_time(
+    hub: RunningHub, other: RunningHub, service_name: str
+) -> None:
+    """The median of several, so that one pause of a busy machine does not decide."""
+    made = await register(hub.http, service_name)
+    lags = []
+    for number in range(5):
+        state = "draining" if number % 2 == 0 else "unhealthy"
+        began = asyncio.get_running_loop().time()
+        await beat(hub.http, made, state=state)
+
+        async def is_known(state: str = state) -> bool:
+            return [found["state"] for found in await listed(other, service_name)] == [state]
+
+        await eventually(is_known, within=PATIENCE)
+        lags.append(asyncio.get_running_loop().time() - began)
+    assert sorted(lags)[2] < AGREED_WITHIN, lags
+
+
+async def test_replicas_that_write_heartbeats_of_the_same_instances_do_not_block_each_other(
+    hub: RunningHub, database: DatabaseUrls, service_name: str
+) -> None:
+    names = [f"i{number}" for number in range(60)]
+    for name in names:
+        await register(hub.http, service_name, name)
+    stores = [Database(database.running) for _ in range(4)]
+    now = datetime.now(UTC)
+
+    async def keep_writing(store: Database, seed: int) -> None:
+        order = random.Random(seed)
+        for turn in range(15):
+            shuffled = order.sample(names, len(names))
+            beats = [
+                Beat((service_name, "default", name), 1, now + timedelta(milliseconds=turn), InstanceState.DRAINING)
+                for name in shuffled
+            ]
+            await store.transaction(lambda connection, beats=beats: instances.beat(connection, beats))
+
+    await asyncio.gather(*(keep_writing(store, seed) for seed, store in enumerate(stores)))
+    for store in stores:
+        await store.close()
+    await hub.service.coordination.catch_up()
+    found = await listed(hub, service_name)
+    assert len(found) == 60
+    assert {instance["state"] for instance in found} == {"draining"}
+
+
+async def test_a_transaction_that_ends_late_is_not_missed(
+    hub: RunningHub, database: DatabaseUrls, service_name: str
+) -> None:
+    """Commits overtake each other: a reader that only remembered the newest change would never see the older one."""
+    await register(hub.http, service_name, "late")
+    store = Database(database.running)
+    now = datetime.now(UTC)
+    begun, finish = asyncio.Event(), asyncio.Event()
+
+    async def write_slowly() -> None:
+        async def work(connection: object) -> None:
+            await instances.beat(
+                connection,  # type: ignore[arg-type]
+                [Beat((service_name, "default", "late"), 1, now, InstanceState.UNHEALTHY)],
+            )
+            begun.set()
+            await finish.wait()
+
+        await store.transaction(work)
+
+    slow = asyncio.create_task(write_slowly())
+    await begun.wait()
+    await register(hub.http, service_name, "overtaking")
+    for _ in range(3):
+        await hub.service.coordination.catch_up()
+    assert {found["instance_id"]: found["state"] for found in await listed(hub, service_name)} == {
+        "late": "starting",
+        "overtaking": "starting",
+    }
+    finish.set()
+    await slow
+    await store.close()
+    await hub.service.coordination.catch_up()
+    assert {found["instance_id"]: found["state"] for found in await listed(hub, service_name)} == {
+        "late": "unhealthy",
+        "overtaking": "starting",
+    }
+
+
+async def test_a_new_replica_knows_the_fleet_from_its_start(
+    hub: RunningHub, database: DatabaseUrls, start_hub: Start, service_name: str
+) -> None:
+    made = await register(hub.http, service_name, labels={"a": "b"})
+    await beat(hub.http, made, applied={"epoch": 1, "revision": 5}, report={"unread": ["/x"]})
+    await hub.service.coordination.write()
+    late = await start_hub(database)
+    assert await listed(late, service_name) == await listed(hub, service_name)
+    assert (await beat(late.http, made)).status_code == 200

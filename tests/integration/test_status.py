@@ -1,0 +1,182 @@
+"""How far a change has got, as the hub tells it: applied, refused and why, hidden, or not heard of."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from central_hub.storage import consumer_schemas
+from central_hub_client.wire import content_hash
+from tests.conftest import RunningHub
+from tests.integration.instances import beat, instance_path, register, status
+from tests.integration.test_config_documents import assert_problem, path, put
+
+SCHEMA = {"type": "object", "properties": {"batch": {"type": "integer", "maximum": 2**64}}}
+
+
+async def change(hub: RunningHub, service: str, config: dict[str, Any], **query: Any) -> dict[str, int]:
+    """Store a configuration; the position that it takes."""
+    answer = await hub.http.post(f"/api/v1/config/{service}", json={"config": config, "mode": "merge"} | query)
+    assert answer.status_code == 200, answer.text
+    return {"epoch": answer.json()["epoch"], "revision": answer.json()["revision"]}
+
+
+def states(told: dict[str, Any]) -> dict[str, str]:
+    return {instance["instance_id"]: instance["state"] for instance in told["instances"]}
+
+
+async def test_a_change_has_converged_when_every_instance_has_applied_it(hub: RunningHub, service_name: str) -> None:
+    first = await change(hub, service_name, {"batch": 1})
+    a, b = [await register(hub.http, service_name, name) for name in "ab"]
+    assert states(await status(hub, service_name)) == {"a": "pending", "b": "pending"}
+    await beat(hub.http, a, applied=first)
+    told = await status(hub, service_name)
+    assert states(told) == {"a": "applied", "b": "pending"}
+    assert told["converged"] is False
+    await beat(hub.http, b, applied=first)
+    told = await status(hub, service_name)
+    assert (told["revision"], told["epoch"], told["converged"]) == (first["revision"], first["epoch"], True)
+    assert told["instances"][0]["applied_revision"] == first["revision"]
+    second = await change(hub, service_name, {"batch": 2})
+    await beat(hub.http, a, applied=second)
+    assert states(await status(hub, service_name)) == {"a": "applied", "b": "pending"}
+
+
+async def test_a_refusal_is_told_with_its_reason_until_a_later_revision_is_applied(
+    hub: RunningHub, service_name: str
+) -> None:
+    good = await change(hub, service_name, {"batch": 1})
+    made = await register(hub.http, service_name)
+    bad = await change(hub, service_name, {"batch": -1})
+    await beat(hub.http, made, applied=good, rejected=bad | {"reason": "/batch: must be positive"})
+    told = await status(hub, service_name)
+    [instance] = told["instances"]
+    assert (instance["state"], instance["error"]) == ("rejected", "/batch: must be positive")
+    assert (instance["applied_revision"], instance["rejected_revision"]) == (good["revision"], bad["revision"])
+    assert told["converged"] is False
+    better = await change(hub, service_name, {"batch": 2})
+    [instance] = (await status(hub, service_name))["instances"]
+    assert instance["state"] == "pending"
+    assert "error" not in instance
+    await beat(hub.http, made, applied=better)
+    [instance] = (await status(hub, service_name))["instances"]
+    assert (instance["state"], instance["rejected_revision"]) == ("applied", None)
+
+
+async def test_an_instance_that_hides_the_changed_key_has_not_converged(hub: RunningHub, service_name: str) -> None:
+    await change(hub, service_name, {"batch": {"size": 1, "wait": 2}, "other": 1})
+    made = await register(hub.http, service_name)
+    latest = await change(hub, service_name, {"batch": {"size": 5}})
+    report = {
+        "unknown": ["/colour"],
+        "shadowed": ["batch.size"],
+        "defaulted": ["/retries"],
+        "unread": ["/other"],
+        "local_keys": ["/batch/size"],
+    }
+    await beat(hub.http, made, applied=latest, report=report)
+    told = await status(hub, service_name)
+    [instance] = told["instances"]
+    assert (instance["state"], told["converged"]) == ("shadowed", False)
+    assert instance["unknown_keys"] == ["/colour"]
+    assert instance["shadowed_keys"] == ["/batch/size"]
+    assert instance["defaulted_keys"] == ["/retries"]
+    assert instance["unread_keys"] == ["/other"]
+    assert instance["local_keys"] == ["/batch/size"]
+    unconcerned = await change(hub, service_name, {"other": 2})
+    await beat(hub.http, made, applied=unconcerned)
+    assert (await status(hub, service_name))["converged"] is True
+
+
+async def test_a_change_of_the_global_document_is_hidden_the_same_way(hub: RunningHub, service_name: str) -> None:
+    key = service_name.replace("-", "_")
+    await change(hub, service_name, {"a": 1})
+    made = await register(hub.http, service_name)
+    latest = await change(hub, "_global", {key: 1})
+    await beat(hub.http, made, applied=latest, report={"shadowed": [f"/{key}"]})
+    assert states(await status(hub, service_name)) == {"one": "shadowed"}
+
+
+async def test_of_a_silent_instance_nobody_knows_what_it_runs(
+    hub: RunningHub, service_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latest = await change(hub, service_name, {"a": 1})
+    await beat(hub.http, await register(hub.http, service_name), applied=latest)
+    assert (await status(hub, service_name))["converged"] is True
+    later = datetime.now(UTC) + timedelta(seconds=31)
+    monkeypatch.setattr(hub.service.coordination, "clock", lambda: later)
+    told = await status(hub, service_name)
+    assert (states(told), told["converged"]) == ({"one": "silent"}, False)
+
+
+async def test_each_environment_has_a_status_of_its_own(hub: RunningHub, service_name: str) -> None:
+    latest = await change(hub, service_name, {"a": 1})
+    staging = await change(hub, service_name, {"a": 2}, environment="staging")
+    await beat(hub.http, await register(hub.http, service_name, "d"), applied=latest)
+    await beat(hub.http, await register(hub.http, service_name, "s", environment="staging"), applied=latest)
+    assert states(await status(hub, service_name)) == {"d": "applied"}
+    told = await status(hub, service_name, environment="staging")
+    assert (told["revision"], states(told)) == (staging["revision"], {"s": "pending"})
+
+
+async def test_a_service_without_instances_and_one_without_configuration_have_a_status(
+    hub: RunningHub, service_name: str
+) -> None:
+    latest = await change(hub, service_name, {"a": 1})
+    told = await status(hub, service_name)
+    assert (told["revision"], told["instances"], told["converged"]) == (latest["revision"], [], True)
+    await register(hub.http, f"{service_name}-x")
+    told = await status(hub, f"{service_name}-x")
+    assert (told["revision"], states(told), told["converged"]) == (None, {"one": "applied"}, True)
+    assert_problem(await hub.http.get(f"/api/v1/config/status/{service_name}-y"), 404, "not_found")
+    assert_problem(await hub.http.get("/api/v1/config/status/_global"), 422, "invalid_name")
+
+
+async def test_a_deleted_configuration_has_to_arrive_too(hub: RunningHub, service_name: str) -> None:
+    first = await change(hub, service_name, {"a": 1})
+    made = await register(hub.http, service_name)
+    await beat(hub.http, made, applied=first)
+    etag = (await hub.http.get(path(service_name), params={"own": "true"})).headers["etag"]
+    answer = await hub.http.delete(path(service_name), headers={"If-Match": etag})
+    assert states(await status(hub, service_name)) == {"one": "pending"}
+    await beat(hub.http, made, applied={"epoch": answer.json()["epoch"], "revision": answer.json()["revision"]})
+    assert states(await status(hub, service_name)) == {"one": "applied"}
+
+
+async def test_a_schema_is_asked_for_when_only_its_unknown_hash_was_told(hub: RunningHub, service_name: str) -> None:
+    digest = content_hash(SCHEMA)
+    body = {"name": service_name, "instance_id": "a", "build": "b1", "schema_hash": digest}
+    assert (await hub.http.post("/api/v1/discovery/register", json=body)).json()["schema_needed"] is True
+    answer = await hub.http.put(instance_path(service_name, "a"), json={"schema": SCHEMA, "generation": 1})
+    assert answer.json()["schema_needed"] is False
+    for build in ("b1", "b2"):
+        again = body | {"instance_id": build, "build": build}
+        assert (await hub.http.post("/api/v1/discovery/register", json=again)).json()["schema_needed"] is False
+    whole = body | {"instance_id": "c", "build": "b3", "schema": SCHEMA | {"title": "other"}}
+    assert (await hub.http.post("/api/v1/discovery/register", json=whole)).json()["schema_needed"] is False
+    await put(hub, service_name, {"batch": 1})
+    told = await status(hub, service_name)
+    assert {instance["schema"] for instance in told["instances"]} == {digest, content_hash(SCHEMA | {"title": "other"})}
+    async with hub.service.connections.database.reading() as connection:
+        kept = await consumer_schemas.seen_since(connection, service_name, datetime.now(UTC) - timedelta(days=30))
+    assert [(schema.build, schema.schema_hash == digest) for schema in kept] == [
+        ("b1", True),
+        ("b2", True),
+        ("b3", False),
+    ]
+
+
+async def test_a_schema_stays_known_as_long_as_an_instance_runs_it(
+    hub: RunningHub, service_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordination = hub.service.coordination
+    made = await register(hub.http, service_name, schema=SCHEMA, lease_seconds=3600)
+    later = datetime.now(UTC) + timedelta(minutes=50)
+    monkeypatch.setattr(coordination, "clock", lambda: later)
+    assert (await beat(hub.http, made)).status_code == 200
+    await coordination.write()
+    await coordination.forget_old()
+    async with hub.service.connections.database.reading() as connection:
+        [kept] = await consumer_schemas.seen_since(connection, service_name, later)
+    assert kept.last_seen_at == later
+    assert kept.build == ""

@@ -130,8 +130,8 @@ class CentralHubService:
         """How this replica is, with reasons."""
         if self.draining.is_set():
             return Health("draining", ["the hub is shutting down"])
-        if not self.tail.is_loaded:
-            return Health("starting", ["the documents are not loaded yet"])
+        if not (self.tail.is_loaded and self.tokens.is_loaded and self.coordination.is_loaded):
+            return Health("starting", ["documents, tokens and instances are not loaded yet"])
         reasons = []
         if self.tail.fenced is not None:
             reasons.append(self.tail.fenced)
@@ -235,9 +235,9 @@ class CentralHubService:
         measure("central_hub_announce_pending", "Configs not known to be on the bus.", lambda: self.announcer.pending)
         measure("central_hub_announce_failures", "Announcements that failed.", lambda: self.announcer.failures)
         measure("central_hub_bus_up", "1 while NATS answers.", lambda: float(self.connections.bus_health().ok))
-        fleet = self.coordination.fleet
-        measure("central_hub_instances", "Instances that are remembered.", lambda: fleet.count(datetime.now(UTC)))
-        measure("central_hub_heartbeats_unwritten", "Heartbeats not in the store yet.", lambda: fleet.unwritten)
+        fleet = self.coordination
+        measure("central_hub_instances", "Instances that are spoken of.", lambda: fleet.remembered)
+        measure("central_hub_heartbeats_unwritten", "Instances with news not in the store.", lambda: fleet.unwritten)
         measure("central_hub_pool_in_use", "Database connections in use.", self.connections.database.pool_in_use)
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from central_hub.cli import auditing, diagnosing, editing, exchanging, following, reading, running, tokens, writing
+from central_hub.cli import (
+    auditing,
+    diagnosing,
+    editing,
+    exchanging,
+    fleet,
+    following,
+    reading,
+    running,
+    tokens,
+    writing,
+)
 from central_hub.cli.session import Common, Json, TokenFile, Url
 
 # Only here from the environment: after the command's name it would win over what was said before it.
@@ -23,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (running, reading, following, writing, editing, exchanging, tokens, auditing, diagnosing):
+for module in (running, reading, fleet, following, writing, editing, exchanging, tokens, auditing, diagnosing):
     module.register(app)
 
 

@@ -52,15 +52,37 @@ class Model:
 
 
 class CoordinationManager:
-    """The fleet of this hub. `fleet` is this replica's view, at most two seconds behind every other's."""
+    """The fleet of this hub; this replica's view of it is at most two seconds behind every other's."""
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.clock = clock
-        self.fleet = Fleet()
+        self._fleet = Fleet()
         self._database = database
         self._position = 0
         self._looks = 0
         self._turn = asyncio.Lock()
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the instances that the store has are known."""
+        return self._looks > 0
+
+    @property
+    def fleet(self) -> Fleet:
+        """The instances as this replica knows them. Raises StoreUnavailable until they are loaded."""
+        if not self.is_loaded:
+            raise StoreUnavailable("the hub is starting: the instances are not loaded yet")
+        return self._fleet
+
+    @property
+    def unwritten(self) -> int:
+        """How many instances have heartbeats that the store has not been told of."""
+        return self._fleet.unwritten
+
+    @property
+    def remembered(self) -> int:
+        """How many instances are spoken of."""
+        return self._fleet.count(self.clock())
 
     async def register(
         self,
@@ -90,7 +112,7 @@ class CoordinationManager:
             return instance, model is None or await self._record(connection, instance, model)
 
         instance, is_known = await self._database.transaction(work)
-        self.fleet.put(instance)
+        self._fleet.put(instance)
         log.info(
             "instance_registered",
             service=service,
@@ -115,7 +137,7 @@ class CoordinationManager:
     ) -> None:
         """Take a heartbeat of an instance that has proved itself. It is written with the next turn."""
         beat = Beat(instance.key, instance.generation, self.clock(), state, stance, report)
-        self.fleet.beat(registry.heard(instance, beat))
+        self._fleet.beat(registry.heard(instance, beat))
 
     async def describe(
         self, instance: Instance, changes: dict[str, Any], model: Model | None, *, generation: int | None
@@ -136,7 +158,7 @@ class CoordinationManager:
         found = await self._database.transaction(work)
         if found is None:
             raise _has_moved_on()
-        self.fleet.put(found[0])
+        self._fleet.put(found[0])
         return Registered(found[0], "", schema_needed=not found[1])
 
     async def deregister(self, instance: Instance, *, generation: int | None) -> None:
@@ -148,15 +170,15 @@ class CoordinationManager:
         )
         if gone is None:
             raise _has_moved_on()
-        self.fleet.put(gone)
+        self._fleet.put(gone)
         log.info("instance_deregistered", service=instance.service, instance=instance.instance_id)
 
     async def find(self, key: Key) -> Instance:
         """A remembered instance, registered at whichever replica. Raises NotFound, StoreUnavailable."""
-        found = self.fleet.find(key, self.clock())
+        found = self._fleet.find(key, self.clock())
         if found is None:
             await self.catch_up()
-            found = self.fleet.find(key, self.clock())
+            found = self._fleet.find(key, self.clock())
         if found is None:
             raise NotFound(f"there is no instance {key[2]} of {key[0]} in environment {key[1]}")
         return found
@@ -172,7 +194,7 @@ class CoordinationManager:
                 is_lost = False
             except StoreUnavailable as error:
                 if not is_lost:
-                    log.warning("heartbeats_wait", instances=self.fleet.unwritten, reason=error.detail)
+                    log.warning("heartbeats_wait", instances=self._fleet.unwritten, reason=error.detail)
                 is_lost = True
             except Exception:
                 # The top of a background loop: whatever happens, leases must go on being renewed.
@@ -181,12 +203,12 @@ class CoordinationManager:
     async def write(self) -> None:
         """Tell the store of the heartbeats taken so far. Raises StoreUnavailable; then they are kept."""
         async with self._turn:
-            beats = self.fleet.take_unwritten()
+            beats = self._fleet.take_unwritten()
             for start in range(0, len(beats), BATCH):
                 try:
                     await self._write(beats[start : start + BATCH])
                 except BaseException:
-                    self.fleet.bring_back(beats[start:])
+                    self._fleet.bring_back(beats[start:])
                     raise
 
     async def catch_up(self) -> None:
@@ -209,7 +231,7 @@ class CoordinationManager:
             await instances.forget_before(connection, now - registry.KNOWN_FOR)
 
         await self._database.transaction(work)
-        self.fleet.forget(now)
+        self._fleet.forget(now)
 
     async def _write(self, beats: list[Beat]) -> None:
         await self._database.transaction(lambda connection: instances.beat(connection, beats))
@@ -222,15 +244,15 @@ class CoordinationManager:
                 connection, position, seen_since=now - registry.REMEMBERED_FOR - registry.LONGEST_LEASE
             )
         if position == 0:
-            self.fleet.replace(rows)
+            self._fleet.replace(rows)
         else:
             for row in rows:
-                self.fleet.put(row)
+                self._fleet.put(row)
         self._position = upcoming
         self._looks += 1
 
     def _named(self, service: str, instance_id: str) -> list[Instance]:
-        return list(self.fleet.named(service, instance_id, self.clock()))
+        return list(self._fleet.named(service, instance_id, self.clock()))
 
     async def _record(self, connection: AsyncConnection, instance: Instance, model: Model) -> bool:
         return await consumer_schemas.record(

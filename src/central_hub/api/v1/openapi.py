@@ -241,5 +241,5 @@ def _inlined(model: type[BaseModel]) -> dict[str, Any]:
         return value
 
     resolved: dict[str, Any] = resolve(schema)
-    resolved["properties"] |= {name: DOCUMENT for name in _DOCUMENTS & resolved["properties"].keys()}
+    resolved["properties"] |= dict.fromkeys(_DOCUMENTS & resolved["properties"].keys(), DOCUMENT)
     return resolved

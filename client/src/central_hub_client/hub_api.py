@@ -1,4 +1,4 @@
-"""The requests that a client makes: its configuration, the event stream, the signing keys.
+"""The requests that a client makes: its configuration, the event stream, the signing keys, and what it tells the hub.
 
 Whatever answers is held to what a hub would answer: no redirect is followed, no encoding accepted, nothing read beyond
 a limit or a deadline, nothing parsed but strict JSON. Errors are those of `errors.py` and nothing else.
@@ -114,6 +114,22 @@ class HubApi:
         except ValueError as error:
             raise InvalidAnswer(f"the list of keys cannot be read: {error}") from error
 
+    async def tell(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Any:
+        """Send JSON, and return what is answered: an object, or None where the answer is empty."""
+        headers = {"Accept": "application/json"}
+        content = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            content = strict_json.canonical(body)
+        async with self._request(path, query, headers, method=method, content=content) as response:
+            if response.status_code == httpx2.codes.NO_CONTENT:
+                return None
+            answer = await _json_body(response)
+        try:
+            return strict_json.parse(answer)
+        except ValueError as error:
+            raise InvalidAnswer(f"the answer cannot be read: {error}") from error
+
     async def watch(
         self, service: str, environment: str, *, after: Position | None
     ) -> AsyncGenerator[ConfigObject | Bookmark]:
@@ -154,6 +170,8 @@ class HubApi:
         query: Mapping[str, str],
         headers: Mapping[str, str],
         *,
+        method: str = "GET",
+        content: bytes | None = None,
         deadline_seconds: float | None = ANSWER_SECONDS,
     ) -> AsyncIterator[httpx2.Response]:
         if self._http is None:
@@ -161,7 +179,7 @@ class HubApi:
         try:
             async with (
                 asyncio.timeout(deadline_seconds),
-                self._http.stream("GET", path, params=dict(query), headers=dict(headers)) as response,
+                self._http.stream(method, path, params=dict(query), headers=dict(headers), content=content) as response,
             ):
                 if response.headers.get("Content-Encoding", "identity").lower() != "identity":
                     raise InvalidAnswer("the answer is compressed, which was not asked for")

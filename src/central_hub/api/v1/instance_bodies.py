@@ -47,18 +47,22 @@ def _pointer(key: str) -> str:
     return "".join(f"/{escape_pointer(step)}" for step in key.split("."))
 
 
-Integer = Annotated[int, BeforeValidator(_integer)]
+# The limits stand before the validator, or the documentation would lose them.
+Count = Annotated[int, Field(ge=0, le=MAX_INTEGER), BeforeValidator(_integer)]
+Generation = Annotated[int, Field(ge=1, le=MAX_INTEGER), BeforeValidator(_integer)]
+Port = Annotated[int, Field(ge=1, le=65_535), BeforeValidator(_integer)]
+Weight = Annotated[int, Field(ge=0, le=1_000), BeforeValidator(_integer)]
+LeaseSeconds = Annotated[int, Field(ge=5, le=3_600), BeforeValidator(_integer)]
 InstanceId = Annotated[
     str,
     AfterValidator(_instance_id),
     Field(json_schema_extra={"pattern": "^(?!route$)[A-Za-z0-9][A-Za-z0-9._:@+-]{0,199}$"}),
 ]
-Count = Annotated[Integer, Field(ge=0, le=MAX_INTEGER)]
-Generation = Annotated[Integer, Field(ge=1, le=MAX_INTEGER)]
 Secret = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
 Printable = Annotated[str, Field(pattern=r"^[!-~]{1,255}$")]
 LabelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
 LabelValue = Annotated[Text, Field(max_length=200)]
+Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=64, json_schema_extra={"additionalProperties": False})]
 Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
 JsonSchema = Annotated[dict[str, Any], AfterValidator(_storable_schema)]
 SchemaHash = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -77,15 +81,15 @@ class Described(Lenient):
     """What an instance says of itself."""
 
     host: Printable | None = None
-    port: Annotated[Integer, Field(ge=1, le=65_535)] | None = None
+    port: Port | None = None
     protocol: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]{0,31}$")] | None = None
     health_endpoint: Annotated[str, Field(pattern=r"^[!-~]{1,500}$")] | None = None
     version: Label | None = None
     build: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
     capabilities: list[Label] | None = Field(default=None, max_length=64)
-    labels: dict[LabelName, LabelValue] | None = Field(default=None, max_length=64)
+    labels: Labels | None = None
     metadata: Metadata | None = None
-    weight: Annotated[Integer, Field(ge=0, le=1_000)] | None = None
+    weight: Weight | None = None
     zone: Label | None = None
     json_schema: JsonSchema | None = Field(default=None, alias="schema")
     schema_hash: SchemaHash | None = None
@@ -106,7 +110,7 @@ class Registration(Described):
     name: Runnable
     environment: Environment = DEFAULT_ENVIRONMENT
     instance_id: InstanceId | None = None
-    lease_seconds: Annotated[Integer, Field(ge=5, le=3_600)] = 30
+    lease_seconds: LeaseSeconds = 30
 
 
 class Redescription(Described):

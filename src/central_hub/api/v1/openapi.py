@@ -202,8 +202,8 @@ _OPERATION: Final = {
 }
 
 
-_DOCUMENTS: Final = frozenset({"config", "metadata", "schema"})
-"""Fields that hold any JSON object."""
+_DOCUMENTS: Final = frozenset({"config", "metadata"})
+"""Fields that hold what a document may hold."""
 
 
 def add_components(document: dict[str, Any]) -> None:
@@ -241,5 +241,8 @@ def _inlined(model: type[BaseModel]) -> dict[str, Any]:
         return value
 
     resolved: dict[str, Any] = resolve(schema)
-    resolved["properties"] |= dict.fromkeys(_DOCUMENTS & resolved["properties"].keys(), DOCUMENT)
+    properties = resolved["properties"]
+    for name in _DOCUMENTS & properties.keys():
+        is_optional = "anyOf" in properties[name]
+        properties[name] = {"anyOf": [DOCUMENT, {"type": "null"}]} if is_optional else DOCUMENT
     return resolved

@@ -110,31 +110,19 @@ async def register(
 ) -> Instance:
     """Begin a new incarnation. One that was there under the same name is fenced by the higher generation."""
     service, environment, instance_id = key
-    statement = insert(instances).values(
-        service=service,
-        environment=environment,
-        instance_id=instance_id,
-        generation=1,
-        secret_sha256=secret_sha256,
-        **_columns(description),
-        schema_hash=schema_hash,
-        lease_seconds=lease_seconds,
-        state=InstanceState.STARTING,
-        registered_at=at,
-        seen_at=at,
-        report="{}",
-        change=1,
-        changed_in=_THIS_TRANSACTION,
-    )
-    untouched = {"service", "environment", "instance_id"}
-    replaced: dict[str, Any] = {
-        column.name: statement.excluded[column.name] for column in instances.c if column.name not in untouched
-    }
-    replaced |= {"generation": instances.c.generation + 1, "change": instances.c.change + 1}
     row = await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["service", "environment", "instance_id"], set_=replaced
-        ).returning(instances)
+        _REGISTER,
+        {
+            "service": service,
+            "environment": environment,
+            "instance_id": instance_id,
+            "secret_sha256": secret_sha256,
+            **_columns(description),
+            "schema_hash": schema_hash,
+            "lease_seconds": lease_seconds,
+            "registered_at": at,
+            "seen_at": at,
+        },
     )
     return _instance(row.one())
 
@@ -282,6 +270,22 @@ _THIS_TRANSACTION: Final = sa.literal_column("CAST(CAST(pg_current_xact_id() AS 
 _OLDEST_OPEN_TRANSACTION: Final = sa.text(
     "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)"
 )
+
+
+def _register_statement() -> sa.sql.dml.ReturningInsert[Any]:
+    """Built once: putting it together takes longer than carrying it out."""
+    new = insert(instances).values(
+        generation=1, state=InstanceState.STARTING, report="{}", change=1, changed_in=_THIS_TRANSACTION
+    )
+    name = ("service", "environment", "instance_id")
+    replaced: dict[str, Any] = {
+        column.name: new.excluded[column.name] for column in instances.c if column.name not in name
+    }
+    replaced |= {"generation": instances.c.generation + 1, "change": instances.c.change + 1}
+    return new.on_conflict_do_update(index_elements=name, set_=replaced).returning(*instances.c)
+
+
+_REGISTER: Final = _register_statement()
 
 # Rows are locked in one order, because two replicas may hold heartbeats of the same instances at the same time.
 _BEAT: Final = sa.text("""

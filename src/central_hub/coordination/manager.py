@@ -189,8 +189,9 @@ class CoordinationManager:
         while True:
             await asyncio.sleep(TURN_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311 - jitter
             try:
-                await self.write()
+                # Looking comes first: what keeps this replica from writing must not keep it from hearing of the others.
                 await self.catch_up()
+                await self.write()
                 is_lost = False
             except StoreUnavailable as error:
                 if not is_lost:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 
 from central_hub.connections.database import Database
@@ -161,3 +162,18 @@ async def test_a_new_replica_knows_the_fleet_from_its_start(
     late = await start_hub(database)
     assert await listed(late, service_name) == await listed(hub, service_name)
     assert (await beat(late.http, made)).status_code == 200
+
+
+async def test_an_instance_of_a_history_that_was_taken_back_registers_again(
+    hub: RunningHub, database: DatabaseUrls, service_name: str
+) -> None:
+    """After a restore the store knows an earlier generation than the one that runs: not its secret either."""
+    await register(hub.http, service_name)
+    later = await register(hub.http, service_name)
+    owner = await asyncpg.connect(database.owner)
+    await owner.execute("UPDATE instances SET generation = 1, change = 1 WHERE service = $1", service_name)
+    await owner.close()
+    await hub.service.coordination.reload()
+    assert_problem(await beat(hub.http, later), 404, "not_found")
+    again = await register(hub.http, service_name)
+    assert (await beat(hub.http, again)).status_code == 200

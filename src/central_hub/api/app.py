@@ -1,6 +1,6 @@
 """The application: what every request passes, in order, and the routes behind it.
 
-HotRead → Host check → security headers → old prefix → telemetry → authentication → method check → routes
+HotRead → HotHeartbeat → Host check → security headers → old prefix → telemetry → authentication → method check → routes
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from central_hub.api.auth import Authentication
 from central_hub.api.host_check import AllowedHosts, HostCheck
+from central_hub.api.hot_heartbeat import HotHeartbeat
 from central_hub.api.hot_read import HotRead
 from central_hub.api.legacy import LegacyPrefix
 from central_hub.api.method_check import MethodCheck
@@ -41,6 +42,7 @@ def create_app(hub: CentralHubService) -> ASGIApp:
     app = LegacyPrefix(app)
     app = SecurityHeaders(app)
     app = HostCheck(app, hosts)
+    app = HotHeartbeat(app, hub, hosts)
     return HotRead(app, hub, hosts)
 
 

@@ -124,13 +124,17 @@ class CoordinationManager:
 
     async def prove(self, service: str, instance_id: str, generation: int, secret: str) -> Instance:
         """The instance that the caller is. Raises NotFound, StaleGeneration, Forbidden, StoreUnavailable."""
-        digest = sha256(secret)
         try:
-            return registry.prove(self._named(service, instance_id), generation, digest)
+            return self.recognise(service, instance_id, generation, secret)
         except HubError:
             # Another replica may know better: it may just have registered there.
             await self.catch_up()
-            return registry.prove(self._named(service, instance_id), generation, digest)
+            return self.recognise(service, instance_id, generation, secret)
+
+    def recognise(self, service: str, instance_id: str, generation: int, secret: str) -> Instance:
+        """The same by this replica's view alone, which may be two seconds old: right about whom it recognises."""
+        candidates = self.fleet.named(service, instance_id, self.clock())
+        return registry.prove(candidates, generation, sha256(secret))
 
     def beat(
         self, instance: Instance, state: InstanceState | None, stance: Stance | None, report: Report | None
@@ -222,6 +226,12 @@ class CoordinationManager:
             if self._looks < wanted:
                 await self._look()
 
+    async def reload(self) -> None:
+        """Read everything anew, whatever is known. Raises StoreUnavailable."""
+        async with self._turn:
+            self._position = 0
+            await self._look()
+
     async def forget_old(self) -> None:
         """Remove the rows of instances long gone, and keep the schemas of those that are there. Raises
         StoreUnavailable."""
@@ -251,9 +261,6 @@ class CoordinationManager:
                 self._fleet.put(row)
         self._position = upcoming
         self._looks += 1
-
-    def _named(self, service: str, instance_id: str) -> list[Instance]:
-        return list(self._fleet.named(service, instance_id, self.clock()))
 
     async def _record(self, connection: AsyncConnection, instance: Instance, model: Model) -> bool:
         return await consumer_schemas.record(

@@ -10,7 +10,7 @@ import pytest
 
 from central_hub.connections.database import Database
 from central_hub.storage import instances
-from central_hub.storage.instances import Beat
+from central_hub.storage.instance_values import Beat
 from central_hub_client.wire import InstanceState
 from tests.conftest import DatabaseUrls, RunningHub
 from tests.integration.instances import AGREED_WITHIN, PATIENCE, beat, eventually, instance_path, listed, register

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from central_hub.coordination.registry import state_of
-from central_hub.storage.instances import Instance
+from central_hub.storage.instance_values import Instance
 from central_hub_client.wire import InstanceState, Position
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from central_hub.coordination.registry import is_remembered, merged, renewed
-from central_hub.storage.instances import Beat, Instance, Key
+from central_hub.storage.instance_values import Beat, Instance, Key
 
 
 class Fleet:

@@ -17,7 +17,7 @@ from central_hub.coordination.fleet import Fleet
 from central_hub.errors import HubError, NotFound, StaleGeneration, StoreUnavailable
 from central_hub.security.tokens import sha256
 from central_hub.storage import consumer_schemas, instances
-from central_hub.storage.instances import Beat, Description, Instance, Key, Report, Stance
+from central_hub.storage.instance_values import Beat, Description, Instance, Key, Report, Stance
 from central_hub_client.strict_json import canonical
 from central_hub_client.wire import InstanceState, content_hash
 

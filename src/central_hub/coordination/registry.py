@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from central_hub.errors import Forbidden, NotFound, StaleGeneration
-from central_hub.storage.instances import Beat, Instance
+from central_hub.storage.instance_values import Beat, Instance
 from central_hub_client.wire import InstanceState
 
 REMEMBERED_FOR: Final = timedelta(hours=1)

@@ -1,8 +1,8 @@
 """All rows of instances. Only hashes of their secrets are kept. The caller owns the transaction."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,92 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from central_hub.storage.instance_values import Beat, Description, Instance, Key, Rejection, Report, Stance
 from central_hub.storage.tables import instances
 from central_hub_client.wire import InstanceState, Position
-
-Key = tuple[str, str, str]
-"""Service, environment, instance id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What an instance says of itself when it registers: how to reach it, and what it is."""
-
-    host: str | None = None
-    port: int | None = None
-    protocol: str | None = None
-    health_endpoint: str | None = None
-    version: str | None = None
-    build: str | None = None
-    capabilities: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    weight: int = 1
-    zone: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A configuration that an instance refused, and why."""
-
-    position: Position
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stance:
-    """Which configuration an instance runs, and which newer one it refused."""
-
-    applied: Position | None = None
-    rejected: Rejection | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Keys of the configuration, as JSON Pointers, by what an instance makes of them."""
-
-    unknown: tuple[str, ...] = ()
-    shadowed: tuple[str, ...] = ()
-    defaulted: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
-    local_keys: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """One instance as the hub knows it. `change` counts the changes of its row: the higher one is the later."""
-
-    service: str
-    environment: str
-    instance_id: str
-    generation: int
-    secret_sha256: bytes = field(repr=False)
-    description: Description
-    schema_hash: str | None
-    lease_seconds: int
-    state: InstanceState
-    registered_at: datetime
-    seen_at: datetime
-    deregistered_at: datetime | None
-    stance: Stance
-    report: Report
-    change: int
-
-    @property
-    def key(self) -> Key:
-        return self.service, self.environment, self.instance_id
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """What one heartbeat, or several of the same incarnation, change. None: nothing was said about it."""
-
-    key: Key
-    generation: int
-    seen_at: datetime
-    state: InstanceState | None = None
-    stance: Stance | None = None
-    report: Report | None = None
 
 
 async def register(

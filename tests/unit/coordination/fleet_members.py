@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from central_hub.security.tokens import sha256
-from central_hub.storage.instances import Beat, Description, Instance, Rejection, Report, Stance
+from central_hub.storage.instance_values import Beat, Description, Instance, Rejection, Report, Stance
 from central_hub_client.wire import InstanceState, Position
 
 NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from central_hub.coordination.convergence import Standing, converge, touches
-from central_hub.storage.instances import Instance, Rejection, Report, Stance
+from central_hub.storage.instance_values import Instance, Rejection, Report, Stance
 from central_hub_client.wire import Position
 from tests.unit.coordination.fleet_members import NOW, instance, positions, reports, stances
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from central_hub.coordination.fleet import Fleet
 from central_hub.coordination.registry import REMEMBERED_FOR, heard, renewed
 from central_hub.security.tokens import sha256
-from central_hub.storage.instances import Beat, Instance, Key
+from central_hub.storage.instance_values import Beat, Instance, Key
 from central_hub_client.wire import InstanceState
 from tests.unit.coordination.fleet_members import NOW, beats, instance
 

@@ -18,7 +18,7 @@ from central_hub.coordination.registry import (
 )
 from central_hub.errors import Forbidden, HubError, NotFound, StaleGeneration
 from central_hub.security.tokens import sha256
-from central_hub.storage.instances import Beat, Stance
+from central_hub.storage.instance_values import Beat, Stance
 from central_hub_client.wire import InstanceState, Position
 from tests.unit.coordination.fleet_members import NOW, SECRET, beats, instance, states
 

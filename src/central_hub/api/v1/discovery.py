@@ -17,7 +17,7 @@ from central_hub.api.v1.reading import answer_json
 from central_hub.errors import InvalidName
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
-from central_hub.storage.instances import Description
+from central_hub.storage.instance_values import Description
 from central_hub_client.wire import is_environment_name, is_instance_id
 
 ServicePath = Annotated[Runnable, Path()]

@@ -11,7 +11,7 @@ from central_hub.coordination.convergence import Convergence, Delivery
 from central_hub.coordination.fleet import Fleet
 from central_hub.coordination.registry import lease_ends, state_of
 from central_hub.security.tokens import Grant
-from central_hub.storage.instances import Instance
+from central_hub.storage.instance_values import Instance
 from central_hub_client.wire import Position
 
 

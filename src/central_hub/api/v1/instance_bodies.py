@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from central_hub.api.v1.queries import Environment, Label, Runnable, Text
 from central_hub.coordination.manager import Model
-from central_hub.storage.instances import Description, Rejection, Report, Stance
+from central_hub.storage.instance_values import Description, Rejection, Report, Stance
 from central_hub_client import strict_json
 from central_hub_client.strict_json import MAX_INTEGER, escape_pointer
 from central_hub_client.wire import DEFAULT_ENVIRONMENT, InstanceState, Position, is_instance_id

@@ -23,6 +23,9 @@ UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
 """Policies are small enough to read as they are, and shrinking one takes minutes of requests."""
 
 ONE = "/api/v1/config/{service}"
+INSTANCE = "/api/v1/discovery/{service}/{instance_id}"
+FLEET = ("/api/v1/config/status/", "/api/v1/discovery/")
+"""Routes that `_global` has no part in: nobody runs it."""
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 
@@ -43,6 +46,8 @@ class Way:
         return self.route != "/api/v1/config/"
 
     def reaches(self, service: str) -> bool:
+        if self.route.startswith(FLEET):
+            return service != "_global"
         return self.names_a_service or service == "_global"
 
 
@@ -84,6 +89,17 @@ WAYS = [
     Way(Verb.WRITE, "PATCH", ONE, json=CONFIG, headers=MERGE_PATCH),
     Way(Verb.WRITE, "PATCH", ONE, json=[], headers=JSON_PATCH),
     Way(Verb.WRITE, "DELETE", ONE),
+    read("/api/v1/config/status/{service}"),
+    read("/api/v1/discovery/{service}"),
+    Way(
+        Verb.REGISTER,
+        "POST",
+        "/api/v1/discovery/register",
+        {},
+        {"name": "{service}", "environment": "{environment}", "instance_id": "{instance_id}"},
+    ),
+    Way(Verb.REGISTER, "PUT", INSTANCE, json={"zone": "eu"}),
+    Way(Verb.REGISTER, "DELETE", INSTANCE),
 ]
 OTHER_ROUTES: dict[Route, Verb | None] = {
     ("GET", "/health/live"): None,
@@ -95,12 +111,14 @@ OTHER_ROUTES: dict[Route, Verb | None] = {
     ("GET", "/api/v1/health"): Verb.READ,
     ("GET", "/api/v1/metrics"): Verb.READ,
     ("GET", "/api/v1/keys"): Verb.READ,
+    ("GET", "/api/v1/discovery/"): Verb.READ,
+    ("POST", "/api/v1/discovery/heartbeat"): Verb.REGISTER,
     ("GET", "/api/v1/audit"): Verb.ADMIN,
     ("GET", "/api/v1/tokens"): Verb.ADMIN,
     ("POST", "/api/v1/tokens"): Verb.ADMIN,
     ("DELETE", "/api/v1/tokens/{token_id}"): Verb.ADMIN,
 }
-"""Those that touch no document: only the verb decides; None needs no token at all."""
+"""Those that name neither service nor document: only the verb decides; None needs no token at all."""
 
 SERVICES = ("alpha-one", "beta-one", "_global")
 NEVER_WRITTEN = "alpha-two"
@@ -208,11 +226,11 @@ async def test_every_way_to_a_document_gets_the_decision_of_the_policy(
     hub: RunningHub, revision: int, policy: Policy, service: str, environment: str, prefix: str
 ) -> None:
     token = await hub.new_token(verbs=policy.verbs, services=policy.services, environments=policy.environments)
-    values = {"environment": environment, "revision": str(revision)}
+    values = {"environment": environment, "revision": str(revision), "instance_id": "one"}
     for way in filter(lambda way: way.reaches(service), WAYS):
         answer = await ask(hub, token, way, prefix, service=service, **values)
         if policy.allows(way.verb, service, environment):
-            assert answer.status in (200, 304, 428), (way, answer)
+            assert answer.status in (200, 204, 304, 428), (way, answer)
             continue
         assert answer.status == 403, (way, answer)
         if way.names_a_service and not policy.allows(way.verb, NEVER_WRITTEN, environment):
@@ -266,7 +284,7 @@ async def raw_statuses(hub: RunningHub, method: str, targets: list[str]) -> dict
 @pytest.mark.timeout(120)
 async def test_without_a_token_no_spelling_of_any_route_and_method_answers(hub: RunningHub, revision: int) -> None:
     for method, route in await routes_of(hub):
-        path = route.format_map({"service": SERVICES[0], "token_id": secrets.token_hex(4)})
+        path = route.format_map({"service": SERVICES[0], "token_id": secrets.token_hex(4), "instance_id": "one"})
         targets = spellings(path)
         if OTHER_ROUTES.get((method, route), Verb.READ) is not None:
             targets += [path, path.replace("/api/v1", "/api", 1)]

@@ -79,13 +79,9 @@ class HotHeartbeat:
             return None
         try:
             told = Heartbeat.model_validate(strict_json.parse(message["body"], bounded_integers=False))
-            instance = self._coordination.recognise(
-                told.service, told.instance_id, told.generation, told.incarnation_secret
-            )
+            instance = self._coordination.recognise(told.claim, grant.covers)
         except (ValueError, HubError):
             return None  # the full stack says why
-        if not grant.covers(instance.service, instance.environment):
-            return None
         self._coordination.beat(instance, told.reported_state, told.stance, told.key_report)
         return instance.lease_seconds
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -24,6 +24,9 @@ from central_hub_client.wire import InstanceState, content_hash
 TURN_SECONDS: Final = 0.7
 """Between two writes of heartbeats. Another replica hears of one within two turns, which is below two seconds."""
 BATCH: Final = 2_000
+
+Covers = Callable[[str, str], bool]
+"""Whether a service in an environment lies in the caller's scope. What does not is to him as if it were not there."""
 
 log = structlog.get_logger()
 
@@ -49,6 +52,16 @@ class Model:
         if schema is not None:
             return cls(content_hash(schema), canonical(schema).decode())
         return None if schema_hash is None else cls(schema_hash, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who a heartbeat says that it is from, and what is to prove it."""
+
+    service: str
+    instance_id: str
+    generation: int
+    secret: str = field(repr=False)
 
 
 class CoordinationManager:
@@ -122,19 +135,24 @@ class CoordinationManager:
         )
         return Registered(instance, secret, schema_needed=not is_known)
 
-    async def prove(self, service: str, instance_id: str, generation: int, secret: str) -> Instance:
-        """The instance that the caller is. Raises NotFound, StaleGeneration, Forbidden, StoreUnavailable."""
+    async def prove(self, claim: Claim, covers: Covers) -> Instance:
+        """The instance that the caller is, of those in his scope. Raises NotFound, StaleGeneration, Forbidden,
+        StoreUnavailable."""
         try:
-            return self.recognise(service, instance_id, generation, secret)
+            return self.recognise(claim, covers)
         except HubError:
             # Another replica may know better: it may just have registered there.
             await self.catch_up()
-            return self.recognise(service, instance_id, generation, secret)
+            return self.recognise(claim, covers)
 
-    def recognise(self, service: str, instance_id: str, generation: int, secret: str) -> Instance:
+    def recognise(self, claim: Claim, covers: Covers) -> Instance:
         """The same by this replica's view alone, which may be two seconds old: right about whom it recognises."""
-        candidates = self.fleet.named(service, instance_id, self.clock())
-        return registry.prove(candidates, generation, sha256(secret))
+        candidates = (
+            instance
+            for instance in self.fleet.named(claim.service, claim.instance_id, self.clock())
+            if covers(instance.service, instance.environment)
+        )
+        return registry.prove(candidates, claim.generation, sha256(claim.secret))
 
     def beat(
         self, instance: Instance, state: InstanceState | None, stance: Stance | None, report: Report | None

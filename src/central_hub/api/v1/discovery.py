@@ -1,6 +1,6 @@
 """The registry: instances register, send heartbeats, are listed, described anew and deregistered."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -13,7 +13,6 @@ from central_hub.api.v1.instance_bodies import Heartbeat, Redescription, Registr
 from central_hub.api.v1.openapi import PROBLEMS, request_body
 from central_hub.api.v1.openapi_fleet import DESCRIBED, INSTANCES, REGISTERED, RENEWED
 from central_hub.api.v1.queries import DeregisterQuery, DocumentQuery, InstancesQuery, NoQuery, Runnable
-from central_hub.api.v1.reading import answer_json
 from central_hub.errors import InvalidName
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
@@ -49,8 +48,7 @@ def routes(hub: CentralHubService) -> APIRouter:
             asked.model,
             lease_seconds=asked.lease_seconds,
         )
-        return answer_json(
-            hub,
+        return _json(
             {
                 "instance_id": made.instance.instance_id,
                 "generation": made.instance.generation,
@@ -68,12 +66,9 @@ def routes(hub: CentralHubService) -> APIRouter:
         """
         asked = parse(Heartbeat, body.value)
         authorise_instances(grant, asked.service, None)
-        instance = await hub.coordination.prove(
-            asked.service, asked.instance_id, asked.generation, asked.incarnation_secret
-        )
-        authorise_instances(grant, asked.service, instance.environment)
+        instance = await hub.coordination.prove(asked.claim, grant.covers)
         hub.coordination.beat(instance, asked.reported_state, asked.stance, asked.key_report)
-        return Response(orjson.dumps({"lease_seconds": instance.lease_seconds}), media_type="application/json")
+        return _json({"lease_seconds": instance.lease_seconds})
 
     @router.get("/", responses=INSTANCES)
     async def list_all(grant: Reader, query: Annotated[InstancesQuery, Query()]) -> Response:
@@ -101,7 +96,7 @@ def routes(hub: CentralHubService) -> APIRouter:
         instance = await hub.coordination.find((service, query.environment, _checked(instance_id)))
         made = await hub.coordination.describe(instance, asked.changes, asked.model, generation=asked.generation)
         shown = described(made.instance, hub.coordination.clock())
-        return answer_json(hub, shown | {"schema_needed": made.schema_needed})
+        return _json(shown | {"schema_needed": made.schema_needed})
 
     @router.delete("/{service}/{instance_id}", status_code=204)
     async def deregister(
@@ -123,7 +118,11 @@ def _listed(hub: CentralHubService, grant: Grant, services: list[str], query: In
     if query.environment is not None and not is_environment_name(query.environment):
         raise InvalidName("an environment name has 1 to 40 characters a-z, 0-9 and -, not - at either end")
     page = InstancePage.of(hub.coordination.fleet, services, grant, query, hub.coordination.clock())
-    return answer_json(hub, page.to_json())
+    return _json(page.to_json())
+
+
+def _json(value: Any) -> Response:
+    return Response(orjson.dumps(value), media_type="application/json")
 
 
 def _checked(instance_id: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from central_hub.api.v1.queries import Environment, Label, Runnable, Text
-from central_hub.coordination.manager import Model
+from central_hub.coordination.manager import Claim, Model
 from central_hub.storage.instance_values import Description, Rejection, Report, Stance
 from central_hub_client import strict_json
 from central_hub_client.strict_json import MAX_INTEGER, escape_pointer
@@ -151,6 +151,10 @@ class Heartbeat(Lenient):
     applied: Applied | None = None
     rejected: Rejected | None = None
     report: KeyReport | None = None
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.service, self.instance_id, self.generation, self.incarnation_secret)
 
     @property
     def reported_state(self) -> InstanceState | None:

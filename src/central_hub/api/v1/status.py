@@ -16,7 +16,7 @@ async def answer_status(
 ) -> Response:
     """The status of a service in an environment. Raises NotFound where it has neither configuration nor instances."""
     authorise_instances(grant, service, environment)
-    await reach_minimum(hub, request)
+    applied = await reach_minimum(hub, request)
     now = hub.coordination.clock()
     instances = [
         instance for instance in hub.coordination.fleet.of_service(service, now) if instance.environment == environment
@@ -28,4 +28,4 @@ async def answer_status(
     changed: list[str] = []
     if latest is not None and any(instance.report.shadowed for instance in instances):
         changed = await hub.history.altered_by(service, environment, latest.revision)
-    return answer_json(hub, told(converge(instances, latest, changed, now), service, environment, latest))
+    return answer_json(hub, applied, told(converge(instances, latest, changed, now), service, environment, latest))

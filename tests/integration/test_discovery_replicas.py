@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from sqlalchemy.exc import ProgrammingError
 
 from central_hub.connections.database import Database
 from central_hub.storage import instances
@@ -177,3 +178,25 @@ async def test_an_instance_of_a_history_that_was_taken_back_registers_again(
     assert_problem(await beat(hub.http, later), 404, "not_found")
     again = await register(hub.http, service_name)
     assert (await beat(hub.http, again)).status_code == 200
+
+
+async def test_heartbeats_that_could_not_be_written_are_kept(
+    hub: RunningHub, other: RunningHub, database: DatabaseUrls, service_name: str
+) -> None:
+    made = await register(hub.http, service_name)
+    owner = await asyncpg.connect(database.owner)
+    role = Database(database.running).role
+    await owner.execute(f"REVOKE UPDATE ON instances FROM {role}")
+    try:
+        await beat(hub.http, made, state="draining")
+        with pytest.raises(ProgrammingError):
+            await hub.service.coordination.write()
+        await beat(hub.http, made, applied={"epoch": 1, "revision": 1})
+    finally:
+        await owner.execute(f"GRANT UPDATE ON instances TO {role}")
+        await owner.close()
+
+    async def is_written() -> bool:
+        return [found["state"] for found in await listed(other, service_name)] == ["draining"]
+
+    await eventually(is_written)

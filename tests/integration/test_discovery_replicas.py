@@ -200,3 +200,14 @@ async def test_heartbeats_that_could_not_be_written_are_kept(
         return [found["state"] for found in await listed(other, service_name)] == ["draining"]
 
     await eventually(is_written)
+
+
+async def test_a_hub_that_is_told_to_stop_writes_the_heartbeats_that_it_took(
+    hub: RunningHub, database: DatabaseUrls, start_hub: Start, service_name: str
+) -> None:
+    leaving = await start_hub(database)
+    made = await register(hub.http, service_name)
+    assert (await beat(leaving.http, made, state="draining")).status_code == 200
+    await leaving.stop()
+    await hub.service.coordination.catch_up()
+    assert [found["state"] for found in await listed(hub, service_name)] == ["draining"]

@@ -119,7 +119,8 @@ class Assembly(Generic[S]):
                     self.incomplete = () if self._accepted else first.problems
                     return None
                 for name in culprits:
-                    refused.setdefault(name, refusal)
+                    if self._accepted or not all(problem.is_missing for problem in refusal.problems):
+                        refused.setdefault(name, refusal)  # what is merely not enough yet is not refused
                     if name in self._accepted:
                         trial[name] = self._accepted[name]
                     else:

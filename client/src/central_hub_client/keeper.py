@@ -82,6 +82,7 @@ class Keeper(Generic[S]):
         self._received: ConfigObject | None = None
         self._taken: ConfigObject | None = None
         self._approved: ConfigObject | None = None
+        self._has_news = False
         self._has_installed_sources = False
         self._overrides = 0
         self._lock = threading.Lock()
@@ -196,7 +197,6 @@ class Keeper(Generic[S]):
 
     def _keep(self, run: Run) -> None:
         while not run.stopping.is_set():
-            run.wake.clear()
             is_ready = run.client_is_ready.is_set()  # before: what the client heard until then is part of this round
             try:
                 self._look_around(run)
@@ -205,6 +205,7 @@ class Keeper(Generic[S]):
             if is_ready and not run.started.done():
                 run.started.set_result(None)
             run.wake.wait(CHECK_SECONDS)
+            run.wake.clear()
         if run.background is not None:
             run.background.stop()
             run.background.join()
@@ -215,18 +216,20 @@ class Keeper(Generic[S]):
     def _look_around(self, run: Run) -> None:
         self._find_installed_sources()
         news = [(watched, watched.load()) for watched in self._sources]
-        has_news = self._secrets.have_moved_on()
+        has_moved_on = self._secrets.have_moved_on()
         with self._lock:
+            self._has_news |= has_moved_on or not run.started.done()
             for watched, loaded in news:
                 if loaded is not None:
                     self._assembly.offer(watched.source.name, watched.priority, loaded)
-                    has_news = True
+                    self._has_news = True
             received = self._received
             if received is not None and received is not self._taken:
                 self._assembly.offer(HUB, HUB_PRIORITY, Loaded(received.config or {}), received)
-                self._taken, has_news = received, True
-            if has_news or not run.started.done():
+                self._taken, self._has_news = received, True
+            if self._has_news:
                 self._swap()
+                self._has_news = False
         self._approve(run)
 
     def _swap(self) -> None:
@@ -282,6 +285,8 @@ class _Watched:
                 return None
             values = self.source.load()
             loaded = values if isinstance(values, Loaded) else Loaded(values)
+            if not isinstance(loaded.values, Mapping):
+                raise SourceFailed(f"{self.source.name}: the whole must be one object")
             json.dumps(loaded.values, allow_nan=False)
         except Exception as error:  # noqa: BLE001 - it may be anybody's code
             failure = str(error) if isinstance(error, SourceFailed) else f"{self.source.name}: {type(error).__name__}"

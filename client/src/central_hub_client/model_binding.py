@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Generic
@@ -13,6 +14,8 @@ from pydantic_core import core_schema
 
 from central_hub_client.binding import Problem, Refused, S
 from central_hub_client.declared import OTHER_NAMES, Shape
+
+logger = logging.getLogger("central_hub_client")
 
 _MISSING_KINDS = frozenset({"missing", "missing_argument", "missing_keyword_only_argument"})
 _WRITTEN_BY_THE_MODEL = frozenset({"value_error", "assertion_error"})
@@ -35,11 +38,12 @@ class ModelBinding(Generic[S]):
 
     @cached_property
     def shape(self) -> Shape | None:
-        return Shape(self._adapter.json_schema(schema_generator=_DeclaredKeys))
+        schema = self._schema(_DeclaredKeys)
+        return None if schema is None else Shape(schema)
 
     @cached_property
-    def json_schema(self) -> Mapping[str, Any]:
-        return self._adapter.json_schema(schema_generator=_TolerantSchema)
+    def json_schema(self) -> Mapping[str, Any] | None:
+        return self._schema(_TolerantSchema)
 
     def bind(self, values: dict[str, Any]) -> S:
         try:
@@ -64,6 +68,13 @@ class ModelBinding(Generic[S]):
             own = {field.keys[0]: self.tree(getattr(value, field.attribute)) for field in fields_of(type(value))}
             return own | {key: self.tree(item) for key, item in extra.items()}
         return value
+
+    def _schema(self, generator: type[GenerateJsonSchema]) -> Mapping[str, Any] | None:
+        try:
+            return self._adapter.json_schema(schema_generator=generator)
+        except Exception as error:  # noqa: BLE001 - types may bring code of their own to describe themselves
+            logger.error("the model has no schema, unknown keys reach it: error=%s", type(error).__name__)
+            return None
 
     def _problem(self, finding: dict[str, Any]) -> Problem:
         path = tuple(map(str, finding["loc"]))

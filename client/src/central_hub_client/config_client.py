@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, Final, Self
 
 from central_hub_client import client_settings, layers, seed
+from central_hub_client.blocking import run_blocking
 from central_hub_client.change import Callback, Listener
 from central_hub_client.held_config import HeldConfig, Status
 from central_hub_client.hub_api import HubApi
@@ -180,7 +181,7 @@ class ConfigClient:
         await self._end({task for task in tasks if task is not asyncio.current_task()})  # a listener may be the caller
         await self._save()
         await self._api.close()
-        await asyncio.to_thread(self._files.close)
+        await run_blocking(self._files.close)
 
     async def get_config(self, force_refresh: bool = False) -> dict[str, Any]:
         """The hub's configuration over the safe defaults, as a dict of the caller's own.
@@ -267,7 +268,7 @@ class ConfigClient:
         restoring = asyncio.create_task(self._restore())
         self._tasks.append(restoring)
         await asyncio.wait({restoring}, timeout=DISK_SECONDS)  # a disk that hangs must not keep us from asking
-        await asyncio.to_thread(self._api.open, self.instance_id)
+        await run_blocking(self._api.open, self.instance_id)
         self._prepared.set()
 
     async def _ask(self) -> None:
@@ -284,7 +285,7 @@ class ConfigClient:
             await self._bus.run()
 
     async def _restore(self) -> None:
-        remembered = await asyncio.to_thread(self._files.open_and_load)
+        remembered = await run_blocking(self._files.open_and_load)
         if remembered is not None:
             self._held.restore(remembered)
 
@@ -293,7 +294,7 @@ class ConfigClient:
         if path is None or self._held.object is not None:
             return
         try:
-            found = await asyncio.to_thread(seed.read, path, self.service_name, self.environment)
+            found = await run_blocking(seed.read, path, self.service_name, self.environment)
         except (OSError, ValueError) as error:
             logger.warning("the seed is not used: service=%s: %s", self.service_name, error)
             return
@@ -311,7 +312,7 @@ class ConfigClient:
         self._unsaved.clear()
         remembered = self._held.to_remember()
         if remembered is not None and (self._supervisor is None or remembered.object is self._approved):
-            await asyncio.to_thread(self._files.save, remembered)
+            await run_blocking(self._files.save, remembered)
 
     def _spread(self, merged: dict[str, Any]) -> None:
         self._unsaved.set()

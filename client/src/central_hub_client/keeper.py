@@ -3,6 +3,8 @@
 The client (if any) runs in a second thread; what it hears wakes this one. Nobody who reads ever waits for either.
 """
 
+import atexit
+import concurrent.futures.thread  # noqa: F401 - so that its hook for forks comes before ours, see below
 import json
 import logging
 import os
@@ -10,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Final, Generic
@@ -37,6 +40,7 @@ logger = logging.getLogger("central_hub_client")
 
 CHECK_SECONDS: Final = 1.0
 CHILD_START_SECONDS: Final = 2.0
+EXIT_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 30.0
 OVERRIDE: Final = "override"
 ENTRY_POINTS: Final = "central_hub_client.sources"
@@ -310,5 +314,19 @@ def _go_on_in_child() -> None:
             logger.exception("updates do not go on in this process")
 
 
+# In a child hooks run in the order they were registered. Ours starts threads that use executors, whose module makes its
+# lock anew by a hook of its own and is else loaded with the first executor: a thread that already waits for that lock
+# would wait for ever.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_go_on_in_child)
+
+
+def _end_with_the_interpreter() -> None:
+    """A script may be over in an instant: what it ran on is still kept on disk for the next."""
+    runs = [keeper.stop() for keeper in list(_keepers) if keeper.is_running]
+    for run in filter(None, runs):
+        with suppress(TimeoutError):
+            run.ended.result(EXIT_SECONDS)
+
+
+atexit.register(_end_with_the_interpreter)

@@ -7,7 +7,7 @@ out the hub, nor a bad revision the environment. No I/O but that of secrets, no 
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic
 
@@ -36,6 +36,7 @@ class Layer:
     values: Mapping[str, Any]
     places: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+    has_references: bool = False
     object: ConfigObject | None = None
     variables: tuple[Variable, ...] = ()
     """Of the environment, whose values depend on what the other layers know."""
@@ -83,8 +84,8 @@ class Assembly(Generic[S]):
 
     def offer(self, name: str, priority: int, loaded: Loaded, received: ConfigObject | None = None) -> None:
         """The source `name` now says this."""
-        values, unknown = _fitted(loaded.values, self._binding.shape)
-        self._offered[name] = Layer(name, priority, values, loaded.places, unknown, received)
+        layer = Layer(name, priority, loaded.values, loaded.places, object=received)
+        self._offered[name] = _fitted(layer, self._binding.shape)
 
     def offer_environment(self, variables: tuple[Variable, ...]) -> None:
         self._offered[ENVIRONMENT] = Layer(ENVIRONMENT, ENVIRONMENT_PRIORITY, {}, variables=variables)
@@ -132,10 +133,14 @@ class Assembly(Generic[S]):
     def _build(self, offered: Any) -> Snapshot[S]:
         ordered = sorted(offered, key=lambda layer: layer.priority)
         shape = self._binding.shape
-        others = layers.merge([layer.values for layer in ordered])
-        seen = tuple(_with_values(layer, shape, others) if layer.variables else layer for layer in ordered)
+        seen, merged = tuple(ordered), _merged(ordered)
+        if any(layer.variables for layer in ordered):
+            seen = tuple(_with_values(layer, shape, merged) if layer.variables else layer for layer in ordered)
+            merged = _merged(seen)
         try:
-            merged, secrets = self._secrets.fill(layers.merge([layer.values for layer in seen]))
+            secrets: frozenset[tuple[str, ...]] = frozenset()
+            if any(layer.has_references for layer in seen):
+                merged, secrets = self._secrets.fill(merged)
             return Snapshot(self._binding.bind(merged), seen, secrets)
         except Refused as refusal:
             hidden = [
@@ -187,15 +192,24 @@ class _Located(Refused):
         self.layers = tried
 
 
-def _fitted(values: Mapping[str, Any], shape: Shape | None) -> tuple[dict[str, Any], tuple[str, ...]]:
-    with_references = marked(values)
-    return (with_references, ()) if shape is None else shape.fit(with_references)
+def _merged(ordered: Sequence[Layer]) -> dict[str, Any]:
+    """One object that nobody alters: where only one layer says anything, its own."""
+    saying = [layer.values for layer in ordered if layer.values]
+    return dict(saying[0]) if len(saying) == 1 else layers.merge(saying)
+
+
+def _fitted(layer: Layer, shape: Shape | None) -> Layer:
+    """The layer with what is declared alone, and its references told from objects."""
+    values, unknown = marked(layer.values), layer.unknown
+    has_references = values is not layer.values
+    if shape is not None:
+        values, unknown = shape.fit(values)
+    return replace(layer, values=values, unknown=unknown, has_references=has_references)
 
 
 def _with_values(layer: Layer, shape: Shape | None, others: Mapping[str, Any]) -> Layer:
     loaded = environment.read(layer.variables, shape, others)
-    values, unknown = _fitted(loaded.values, shape)
-    return replace(layer, values=values, places=loaded.places, unknown=unknown)
+    return _fitted(replace(layer, values=loaded.values, places=loaded.places), shape)
 
 
 def _setters(problem: Problem, tried: tuple[Layer, ...]) -> list[Layer]:

@@ -9,6 +9,9 @@ OTHER_NAMES: Final = "x-other-names"
 
 SECRET: Final = "x-secret"  # noqa: S105 - the name of a keyword
 
+# Told apart first: asking an abstract class about every number makes this several times as slow.
+_SCALARS: Final = (str, int, float, type(None))
+
 _Schema = Mapping[str, Any]
 
 
@@ -18,7 +21,7 @@ class Shape:
     def __init__(self, root: _Schema, schemas: Iterable[_Schema] | None = None) -> None:
         self._root = root
         self._alternatives = tuple(self._expand([root] if schemas is None else schemas, frozenset()))
-        self._children: dict[str, Self | None] = {}
+        self._children: dict[str, Self] = {}
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -30,6 +33,14 @@ class Shape:
                 for key in (*schema.get("properties", ()), *schema.get(OTHER_NAMES, ()))
             )
         )
+
+    @cached_property
+    def _other_names(self) -> dict[str, str]:
+        return {name: key for schema in self._alternatives for name, key in schema.get(OTHER_NAMES, {}).items()}
+
+    @cached_property
+    def _takes_objects(self) -> bool:
+        return any(map(_is_object, self._alternatives))
 
     @cached_property
     def takes_text(self) -> bool:
@@ -50,17 +61,26 @@ class Shape:
 
     def spelled(self, key: str) -> str:
         """The key as `properties` spells it."""
-        for schema in self._alternatives:
-            if key in schema.get(OTHER_NAMES, ()):
-                return str(schema[OTHER_NAMES][key])
-        return key
+        return self._other_names.get(key, key)
 
     def child(self, key: str) -> Self | None:
         """What is declared under `key`, None where nothing takes it."""
+        if key not in self._named:
+            return self._further
         if key not in self._children:
             found = [taken for schema in self._alternatives if (taken := _under(schema, key)) is not None]
-            self._children[key] = type(self)(self._root, found) if found else None
+            self._children[key] = type(self)(self._root, found)
         return self._children[key]
+
+    @cached_property
+    def _named(self) -> frozenset[str]:
+        return frozenset(self.keys)
+
+    @cached_property
+    def _further(self) -> Self | None:
+        """What is declared of every key that is not declared by name."""
+        found = [taken for schema in self._alternatives if (taken := _further(schema)) is not None]
+        return type(self)(self._root, found) if found else None
 
     def fit(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
         """`values` without what is not declared, at every depth, keys spelled as declared; and the dotted paths of
@@ -94,24 +114,29 @@ class Shape:
         return False
 
     def _fit(self, value: Any, path: str, unknown: list[str]) -> Any:
+        if isinstance(value, _SCALARS):
+            return value
         if isinstance(value, Mapping):
             return self._fit_object(value, path, unknown)
-        if isinstance(value, list):
+        if isinstance(value, list) and not all(isinstance(item, _SCALARS) for item in value):
             return [self.items._fit(item, f"{path}.{index}", unknown) for index, item in enumerate(value)]
         return value
 
     def _fit_object(self, values: Mapping[str, Any], path: str, unknown: list[str]) -> dict[str, Any]:
-        if not any(_is_object(schema) for schema in self._alternatives):
+        if not self._takes_objects:
             return dict(values)  # of a wrong type altogether: for the model to refuse
         fitted: dict[str, Any] = {}
         for written, value in values.items():
-            key = self.spelled(written)
-            at = f"{path}.{key}" if path else key
+            key = self._other_names.get(written, written)
             child = self.child(key)
             if child is None:
-                unknown.extend(_leaves(value, at))
-            elif key == written or key not in values:
-                fitted[key] = child._fit(value, at, unknown)
+                unknown.extend(_leaves(value, f"{path}.{key}" if path else key))
+            elif key != written and key in values:
+                continue  # given in two spellings: the usual one counts
+            elif isinstance(value, _SCALARS):
+                fitted[key] = value
+            else:
+                fitted[key] = child._fit(value, f"{path}.{key}" if path else key, unknown)
         return fitted
 
     def _expand(self, schemas: Iterable[_Schema], seen: frozenset[str]) -> Iterator[_Schema]:
@@ -137,17 +162,22 @@ def _look_up(root: _Schema, reference: str) -> _Schema:
 
 def _under(schema: _Schema, key: str) -> _Schema | None:
     properties = schema.get("properties", {})
-    if key in properties:
-        found = properties[key]
-        return found if _is_schema(found) else {}
+    if key not in properties:
+        return _further(schema)
+    found = properties[key]
+    return found if _is_schema(found) else {}
+
+
+def _further(schema: _Schema) -> _Schema | None:
+    """Of keys that are not under `properties`. Patterns are not held against keys: the model does that."""
     if not _is_object(schema):
         return None
     for word in ("patternProperties", "additionalProperties"):
-        further = schema.get(word)
-        if further is True:
+        found = schema.get(word)
+        if found is True:
             return {}
-        if _is_schema(further) and further:
-            return {"anyOf": list(further.values())} if word == "patternProperties" else further
+        if _is_schema(found) and found:
+            return {"anyOf": list(found.values())} if word == "patternProperties" else found
     return None if "properties" in schema or schema.get("additionalProperties") is False else {}
 
 

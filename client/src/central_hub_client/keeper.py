@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from typing import Any, Final, Generic
 from weakref import WeakSet
 
+from central_hub_client import layers
 from central_hub_client.assembly import HUB, Assembly, Rejection, Snapshot
 from central_hub_client.background import Background
 from central_hub_client.binding import Binding, Problem, Refused, S
@@ -145,7 +146,7 @@ class Keeper(Generic[S]):
         with self._lock:
             self._overrides += 1
             name = f"{OVERRIDE} {self._overrides}"
-            self._assembly.offer(name, OVERRIDE_PRIORITY + self._overrides, Loaded(values))
+            self._assembly.offer(name, OVERRIDE_PRIORITY + self._overrides, Loaded(layers.merge([values])))
             self._swap()
             if self._assembly.accepted(name) is None:
                 rejection = self._assembly.rejections.get(name)
@@ -291,7 +292,8 @@ class _Watched:
             loaded = values if isinstance(values, Loaded) else Loaded(values)
             if not isinstance(loaded.values, Mapping):
                 raise SourceFailed(f"{self.source.name}: the whole must be one object")
-            json.dumps(loaded.values, allow_nan=False)
+            # A copy, which its owner cannot alter, of what JSON can spell.
+            loaded = replace(loaded, values=json.loads(json.dumps(loaded.values, allow_nan=False)))
         except Exception as error:  # noqa: BLE001 - it may be anybody's code
             failure = str(error) if isinstance(error, SourceFailed) else f"{self.source.name}: {type(error).__name__}"
             if failure != self.failure:

@@ -47,13 +47,18 @@ class _Known:
 
 
 def marked(values: Any) -> Any:
-    """`values` with a Reference for each object that spells one. A copy."""
+    """`values` with a Reference for each object that spells one. What has none in it is not copied."""
+    if isinstance(values, (str, int, float)):
+        return values
     if isinstance(values, Mapping):
         if len(values) == 1 and isinstance(uri := values.get(KEY), str):
             return Reference(uri)
-        return {key: marked(item) for key, item in values.items()}
+        inner = ((key, item) for key, item in values.items() if not isinstance(item, (str, int, float)))
+        altered = {key: new for key, item in inner if (new := marked(item)) is not item}
+        return {**values, **altered} if altered else values
     if isinstance(values, list):
-        return [marked(item) for item in values]
+        items = [marked(item) for item in values]
+        return items if any(new is not old for new, old in zip(items, values, strict=True)) else values
     return values
 
 

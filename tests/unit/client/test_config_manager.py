@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from central_hub_client import ConfigManager, IncompleteConfig, Source, keeper
 from central_hub_client.errors import InvalidConfig
 from central_hub_client.sources import Loaded
+from tests.unit.client.installed import install
 
 
 class Operational(BaseModel):
@@ -478,3 +479,21 @@ def test_starting_and_stopping_again_works_and_twice_is_once(tmp_path: Path) -> 
         manager.stop()
         manager.stop()
     assert manager.current.operational.batch_size == 2
+
+
+def test_an_installed_source_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+class entry:
+    name = "consul"
+    priority = 55
+    def __init__(self, service, environment):
+        self.values = {"a": [service, environment]}
+    def load(self):
+        return self.values
+"""
+    install(tmp_path, monkeypatch, "central_hub_client.sources", "consul", code)
+    install(tmp_path, monkeypatch, "central_hub_client.sources", "broken", "def entry(*_): raise RuntimeError")
+    write(tmp_path, "production.json", '{"a": 50}')
+    with ConfigManager("orders", config_dir=tmp_path, environment="production") as manager:
+        assert manager.get("a") == ["orders", "production"]
+        assert manager.explain("a").layer == "consul"

@@ -3,8 +3,8 @@
 A secret's value is never shown: not one that the model declares secret, not one that stands behind a reference.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from central_hub_client import layers
@@ -53,26 +53,38 @@ class Explanation:
 
 def explain_all(snapshot: Snapshot[Any], binding: Binding[Any]) -> dict[str, Explanation]:
     """The explanation of every leaf, by dotted path."""
-    origins = layers.origins([layer.values for layer in snapshot.layers])
-    found = {}
-    for path, value in leaves(binding.tree(snapshot.value)):
-        if path:
-            winner, *hidden = _origins(path, snapshot, origins, binding) or [Origin(DEFAULT, None, None)]
-            shown = shown_value(value, path, snapshot, binding)
-            dotted = ".".join(path)
-            found[dotted] = Explanation(dotted, shown, winner.layer, winner.place, tuple(hidden))
-    return found
+    return _explained(binding.tree(snapshot.value), snapshot.layers, snapshot, binding)
 
 
 def explain(path: str, snapshot: Snapshot[Any], binding: Binding[Any]) -> Explanation:
     """Raises KeyError where there is no such value."""
-    everything = explain_all(snapshot, binding)
-    if path in everything:
-        return everything[path]
-    parts = tuple(part for dotted, part in everything.items() if dotted.startswith(f"{path}."))
+    first = path.partition(".")[0]
+    # Only what is under the first key: the whole may be large.
+    part = {key: value for key, value in binding.tree(snapshot.value).items() if key == first}
+    ordered = [
+        replace(layer, values={k: v for k, v in layer.values.items() if k == first}) for layer in snapshot.layers
+    ]
+    found = _explained(part, ordered, snapshot, binding)
+    if path in found:
+        return found[path]
+    parts = tuple(part for dotted, part in found.items() if dotted.startswith(f"{path}."))
     if not parts:
         raise KeyError(path)
     return Explanation(path, {part.path: part.value for part in parts}, None, None, parts=parts)
+
+
+def _explained(
+    tree: Mapping[str, Any], ordered: Sequence[Layer], snapshot: Snapshot[Any], binding: Binding[Any]
+) -> dict[str, Explanation]:
+    origins = layers.origins([layer.values for layer in ordered])
+    found = {}
+    for path, value in leaves(tree):
+        if path:
+            winner, *hidden = _origins(path, ordered, origins, binding) or [Origin(DEFAULT, None, None)]
+            shown = shown_value(value, path, snapshot, binding)
+            dotted = ".".join(path)
+            found[dotted] = Explanation(dotted, shown, winner.layer, winner.place, tuple(hidden))
+    return found
 
 
 def shown_value(value: Any, path: tuple[str, ...], snapshot: Snapshot[Any], binding: Binding[Any]) -> Any:
@@ -89,13 +101,13 @@ def shown_value(value: Any, path: tuple[str, ...], snapshot: Snapshot[Any], bind
 
 
 def _origins(
-    path: tuple[str, ...], snapshot: Snapshot[Any], origins: Mapping[str, list[int]], binding: Binding[Any]
+    path: tuple[str, ...], ordered: Sequence[Layer], origins: Mapping[str, list[int]], binding: Binding[Any]
 ) -> list[Origin]:
     """What the layers say at `path`, the winner first; a leaf may be a part of what a layer says as one value."""
     for length in range(len(path), 0, -1):
         pointer = "".join(f"/{escape_pointer(key)}" for key in path[:length])
         if pointer in origins:
-            setters = [snapshot.layers[index] for index in origins[pointer]]
+            setters = [ordered[index] for index in origins[pointer]]
             return [Origin(layer.name, place(layer, pointer), _said(layer, path, binding)) for layer in setters]
     return []
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from importlib.metadata import entry_points
 from typing import Any, Final, Generic
 from weakref import WeakSet
 
@@ -23,6 +22,7 @@ from central_hub_client.assembly import HUB, Assembly, Rejection, Snapshot
 from central_hub_client.background import Background
 from central_hub_client.binding import Binding, Problem, Refused, S
 from central_hub_client.config_client import ConfigClient
+from central_hub_client.installed import installed
 from central_hub_client.secret_references import Secrets
 from central_hub_client.sources import (
     CUSTOM_PRIORITY,
@@ -177,6 +177,7 @@ class Keeper(Generic[S]):
 
     def _begin(self, deadline_seconds: float) -> Run:
         self._assembly.offer_environment(environment.candidates(self._service, environment.variables()))
+        self._has_news = True
         wake, is_ready = threading.Event(), threading.Event()
         background = None
         if self.client is None:
@@ -223,7 +224,7 @@ class Keeper(Generic[S]):
         news = [(watched, watched.load()) for watched in self._sources]
         has_moved_on = self._secrets.have_moved_on()
         with self._lock:
-            self._has_news |= has_moved_on or not run.started.done()
+            self._has_news |= has_moved_on
             for watched, loaded in news:
                 if loaded is not None:
                     self._assembly.offer(watched.source.name, watched.priority, loaded)
@@ -260,7 +261,7 @@ class Keeper(Generic[S]):
         if self._has_installed_sources:
             return
         self._has_installed_sources = True
-        for found in entry_points(group=ENTRY_POINTS):
+        for found in installed(ENTRY_POINTS):
             try:
                 source = found.load()(self._service, self._environment_name)
                 self._sources.append(_Watched(getattr(source, "priority", CUSTOM_PRIORITY), source))

@@ -1,7 +1,6 @@
 """Configuration as a Pydantic model or a dataclass. Loads Pydantic: imported only where a model is given."""
 
 import dataclasses
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -10,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import core_schema
+from pydantic_core import core_schema, to_json
 
 from central_hub_client.binding import Problem, Refused, S
 from central_hub_client.declared import OTHER_NAMES, Shape
@@ -47,7 +46,7 @@ class ModelBinding(Generic[S]):
 
     def bind(self, values: dict[str, Any]) -> S:
         try:
-            return self._adapter.validate_json(json.dumps(values, allow_nan=False))
+            return self._adapter.validate_json(to_json(values))
         except ValidationError as error:
             raise Refused([self._problem(dict(finding)) for finding in _findings(error)]) from None
 

@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from central_hub_client.binding import Problem, Refused
+from central_hub_client.installed import installed
 from central_hub_client.sources import environment
 from central_hub_client.sources.files import fingerprint_of
 
@@ -136,7 +136,7 @@ class Secrets:
         if (path := _path_of(uri)) is not None:
             fingerprint = fingerprint_of(path)  # before reading: what changes meanwhile is seen next time
             return _Known(_within_seconds(lambda: _read(path), uri), float("inf"), fingerprint)
-        resolver = _installed(scheme, uri)
+        resolver = _resolver(scheme, uri)
         ttl = float(getattr(resolver, "ttl_seconds", TTL_SECONDS))
         return _Known(_within_seconds(lambda: resolver(uri), uri), time.monotonic() + ttl)
 
@@ -158,8 +158,10 @@ def _read(path: Path) -> str:
     return content.decode().removesuffix("\n").removesuffix("\r")
 
 
-def _installed(scheme: str, uri: str) -> Resolver:
-    for found in entry_points(group=ENTRY_POINTS, name=scheme):
+def _resolver(scheme: str, uri: str) -> Resolver:
+    for found in installed(ENTRY_POINTS):
+        if found.name != scheme:
+            continue
         try:
             resolver: Resolver = found.load()
         except Exception as error:  # noqa: BLE001 - importing what is not ours may raise anything

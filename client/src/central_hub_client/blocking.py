@@ -1,7 +1,9 @@
-"""Blocking work from within an event loop."""
+"""Blocking work, and waiting for other threads, from within an event loop."""
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -17,3 +19,17 @@ async def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwar
         if "shutdown" not in str(error):  # "cannot schedule new futures after interpreter shutdown": it has no class
             raise
         return function(*args, **kwargs)
+
+
+async def wait_for_future(future: Future[None], seconds: float) -> None:
+    """Wait until it is done, for so long at most. Never cancels it, and outlives the event loop."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake(_: object) -> None:
+        with suppress(RuntimeError):  # whoever waited is gone, and its event loop with it
+            loop.call_soon_threadsafe(done.set)
+
+    future.add_done_callback(wake)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await done.wait()

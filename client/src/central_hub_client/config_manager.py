@@ -1,6 +1,5 @@
 """ConfigManager: a service's configuration out of layers, typed, explained, current, and never in the way."""
 
-import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -9,8 +8,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Generic, Self, cast, overload
 
+from central_hub_client.absent_config import AbsentConfig
 from central_hub_client.assembly import Snapshot
-from central_hub_client.binding import Binding, PlainBinding, Refused, S
+from central_hub_client.binding import Binding, PlainBinding, Refused, S, nested
+from central_hub_client.blocking import wait_for_future
 from central_hub_client.change import changed_paths
 from central_hub_client.config_client import START_SECONDS, ConfigClient
 from central_hub_client.errors import Finding, IncompleteConfig, InvalidConfig
@@ -107,7 +108,7 @@ class ConfigManager(Generic[S]):
         self._binding = _binding(schema)
         self._subscribers: list[Subscriber[S] | Changes[S]] = []
         self._found: dict[str, Any] = {}
-        self.current = cast(S, _Nothing(self))
+        self.current = cast(S, AbsentConfig(self._incomplete))
         self._keeper: Keeper[S] = Keeper(
             service_name, self.environment, self._binding, hub, [*files], self._swapped, self._forked
         )
@@ -142,7 +143,7 @@ class ConfigManager(Generic[S]):
 
     async def start_async(self, deadline: float = START_SECONDS) -> None:
         """`start` without blocking the event loop."""
-        await _wait_for(self._keeper.start(deadline).started, deadline)
+        await wait_for_future(self._keeper.start(deadline).started, deadline)
         self._refuse_to_start_without_values()
 
     def stop(self) -> None:
@@ -156,7 +157,7 @@ class ConfigManager(Generic[S]):
         """`stop` without blocking the event loop."""
         run = self._stop()
         if run is not None:
-            await _wait_for(run, STOP_SECONDS)
+            await wait_for_future(run, STOP_SECONDS)
 
     def get(self, path: str, default: Any = None) -> Any:
         """The value at a dotted path such as `operational.batch_size`, or `default` if there is none (null is one)."""
@@ -217,7 +218,7 @@ class ConfigManager(Generic[S]):
         Works without a start. Raises InvalidConfig where the model refuses them.
         """
         try:
-            end = self._keeper.override(_nested(values))
+            end = self._keeper.override(nested(values))
         except Refused as error:
             raise InvalidConfig(str(error), errors=_findings(error.problems)) from None
         try:
@@ -289,7 +290,7 @@ class ConfigManager(Generic[S]):
             self._subscribers.remove(subscriber)
 
     def _compare(self, old: S, new: S) -> tuple[str, ...]:
-        trees = [{} if isinstance(value, _Nothing) else self._binding.tree(value) for value in (old, new)]
+        trees = [{} if isinstance(value, AbsentConfig) else self._binding.tree(value) for value in (old, new)]
         return changed_paths(*trees)
 
     def _stop(self) -> "Future[None] | None":
@@ -312,44 +313,12 @@ class ConfigManager(Generic[S]):
         return IncompleteConfig(f"no configuration of {self.service_name}: {reasons}", errors=_findings(problems))
 
 
-class _Nothing:
-    """Stands in for a configuration that is not there: whoever uses it is told what is missing."""
-
-    def __init__(self, manager: ConfigManager[Any]) -> None:
-        self._manager = manager
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise self._manager._incomplete()
-
-    def __getitem__(self, key: str) -> Any:
-        raise self._manager._incomplete()
-
-    def __iter__(self) -> Iterator[str]:
-        raise self._manager._incomplete()
-
-    def __repr__(self) -> str:
-        return "<no configuration>"
-
-
 def _binding(schema: type[S] | None) -> Binding[S]:
     if schema is None or schema is dict:
         return cast("Binding[S]", PlainBinding())
     from central_hub_client.model_binding import ModelBinding
 
     return ModelBinding(schema)
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for path, value in values.items():
-        *outer, last = path.split(".")
-        inner = result
-        for key in outer:
-            inner = inner.setdefault(key, {})
-        inner[last] = value
-    return result
 
 
 def _findings(problems: Any) -> tuple[Finding, ...]:
@@ -361,16 +330,3 @@ def _findings(problems: Any) -> tuple[Finding, ...]:
         )
         for problem in problems
     )
-
-
-async def _wait_for(future: "Future[None]", seconds: float) -> None:
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
-
-    def wake(_: object) -> None:
-        with suppress(RuntimeError):  # whoever waited is gone, and its event loop with it
-            loop.call_soon_threadsafe(done.set)
-
-    future.add_done_callback(wake)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await done.wait()

@@ -5,15 +5,13 @@ The client (if any) runs in a second thread; what it hears wakes this one. Nobod
 
 import atexit
 import concurrent.futures.thread  # noqa: F401 - so that its hook for forks comes before ours, see below
-import json
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic
 from weakref import WeakSet
 
@@ -29,12 +27,11 @@ from central_hub_client.sources import (
     HUB_PRIORITY,
     OVERRIDE_PRIORITY,
     SAFE_DEFAULTS_PRIORITY,
-    ChangingSource,
     ConfigSource,
     Loaded,
-    SourceFailed,
     environment,
 )
+from central_hub_client.watched_source import WatchedSource
 from central_hub_client.wire import ConfigObject
 
 logger = logging.getLogger("central_hub_client")
@@ -42,7 +39,6 @@ logger = logging.getLogger("central_hub_client")
 CHECK_SECONDS: Final = 1.0
 CHILD_START_SECONDS: Final = 2.0
 EXIT_SECONDS: Final = 1.0
-RETRY_SECONDS: Final = 30.0
 OVERRIDE: Final = "override"
 ENTRY_POINTS: Final = "central_hub_client.sources"
 
@@ -83,7 +79,7 @@ class Keeper(Generic[S]):
         self._on_fork = on_fork
         self._secrets = Secrets()
         self._assembly = Assembly(binding, self._secrets)
-        self._sources = [_Watched(priority, source) for priority, source in sources]
+        self._sources = [WatchedSource(priority, source) for priority, source in sources]
         self._received: ConfigObject | None = None
         self._taken: ConfigObject | None = None
         self._approved: ConfigObject | None = None
@@ -136,7 +132,7 @@ class Keeper(Generic[S]):
         return self.run
 
     def add(self, source: ConfigSource, priority: int) -> None:
-        self._sources.append(_Watched(priority, source))
+        self._sources.append(WatchedSource(priority, source))
         if self.run is not None:
             self.run.wake.set()
 
@@ -264,46 +260,9 @@ class Keeper(Generic[S]):
         for found in installed(ENTRY_POINTS):
             try:
                 source = found.load()(self._service, self._environment_name)
-                self._sources.append(_Watched(getattr(source, "priority", CUSTOM_PRIORITY), source))
+                self._sources.append(WatchedSource(getattr(source, "priority", CUSTOM_PRIORITY), source))
             except Exception as error:  # noqa: BLE001 - importing what is not ours may raise anything
                 logger.error("a source cannot be made: %s error=%s", found.value, type(error).__name__)
-
-
-class _Watched:
-    """A source, when it was loaded, and what went wrong."""
-
-    def __init__(self, priority: int, source: ConfigSource) -> None:
-        self.priority = priority
-        self.source = source
-        self.failure: str | None = None
-        self._fingerprint: object = None
-        self._is_loaded = False
-        self._not_before = 0.0
-
-    def load(self) -> Loaded | None:
-        """What it says now, None where that is not news or cannot be had."""
-        fingerprint: object = None
-        try:
-            if isinstance(self.source, ChangingSource):
-                fingerprint = self.source.fingerprint()
-            is_same = fingerprint == self._fingerprint
-            if is_same and (self._is_loaded or time.monotonic() < self._not_before):
-                return None
-            values = self.source.load()
-            loaded = values if isinstance(values, Loaded) else Loaded(values)
-            if not isinstance(loaded.values, Mapping):
-                raise SourceFailed(f"{self.source.name}: the whole must be one object")
-            # A copy, which its owner cannot alter, of what JSON can spell.
-            loaded = replace(loaded, values=json.loads(json.dumps(loaded.values, allow_nan=False)))
-        except Exception as error:  # noqa: BLE001 - it may be anybody's code
-            failure = str(error) if isinstance(error, SourceFailed) else f"{self.source.name}: {type(error).__name__}"
-            if failure != self.failure:
-                logger.error("a source cannot be read, what it said before stays: %s", failure)
-            self.failure, self._is_loaded = failure, False
-            self._fingerprint, self._not_before = fingerprint, time.monotonic() + RETRY_SECONDS
-            return None
-        self.failure, self._is_loaded, self._fingerprint = None, True, fingerprint
-        return loaded
 
 
 _keepers: WeakSet[Keeper[Any]] = WeakSet()

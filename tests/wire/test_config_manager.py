@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -270,7 +271,8 @@ async def test_callbacks_that_raise_hang_or_call_back_hold_up_nobody(
             async for change in manager.changes("operational.batch_size"):
                 seen["iterator"].append(size(change))
 
-        manager.on_config_update(lambda change: time.sleep(3600))
+        go_on = threading.Event()
+        manager.on_config_update(lambda change: go_on.wait(60))
         manager.on_config_update(hang_async)
         manager.on_config_update(lambda change: 1 / 0)
         manager.on_config_update(back, "operational.batch_size")
@@ -283,6 +285,7 @@ async def test_callbacks_that_raise_hang_or_call_back_hold_up_nobody(
         for n in (2, 3, 4):
             hub.current = config_object(n, document(n))
             await until(lambda n=n: all(values[-1:] == [n] for values in seen.values()))  # type: ignore[misc]
+        go_on.set()
         assert not elsewhere
         assert "ZeroDivisionError" in caplog.text
         await manager.stop_async()

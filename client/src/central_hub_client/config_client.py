@@ -135,6 +135,11 @@ class ConfigClient:
         return self._settings.hub_url is not None
 
     @property
+    def problems(self) -> tuple[str, ...]:
+        """The settings that are left out because they cannot be right."""
+        return tuple(problem for problem in self._settings.problems if problem != client_settings.NO_HUB)
+
+    @property
     def was_started(self) -> bool:
         return self._was_started
 

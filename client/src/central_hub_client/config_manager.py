@@ -94,15 +94,23 @@ class ConfigManager(Generic[S]):
         self.service_name = service_name
         self._strict = strict
         self._problem: str | None = None
+        client: ConfigClient | None = None
         is_named = is_service_name(service_name)
         if not is_named:
             self._problem = f"{service_name[:100]!r} cannot name a service: no hub and no files are used"
-            logger.error("%s", self._problem)
-        elif hub is None:
+        elif hub is not None and hub.service_name == service_name:
+            client = hub
+        elif hub is not None:
+            self._problem = f"the client is that of {hub.service_name}: it is not used"
+        else:
             own = ConfigClient(service_name, central_hub_url, token=token, environment=environment, cache_dir=cache_dir)
             environment = own.environment
-            hub = own if own.has_hub else None
-        self.environment = hub.environment if hub is not None else environment or DEFAULT_ENVIRONMENT
+            client = own if own.has_hub else None
+            if client is None and own.problems:
+                self._problem = "; ".join(own.problems)
+        if self._problem is not None:
+            logger.error("no hub is asked: service=%s: %s", service_name[:100], self._problem)
+        self.environment = client.environment if client is not None else environment or DEFAULT_ENVIRONMENT
         has_files = is_named and is_environment_name(self.environment) and config_dir is not None
         files = files_of(service_name, self.environment, Path(config_dir or "")) if has_files else []
         self._binding = _binding(schema)
@@ -110,7 +118,7 @@ class ConfigManager(Generic[S]):
         self._found: dict[str, Any] = {}
         self.current = cast(S, AbsentConfig(self._incomplete))
         self._keeper: Keeper[S] = Keeper(
-            service_name, self.environment, self._binding, hub, [*files], self._swapped, self._forked
+            service_name, self.environment, self._binding, client, [*files], self._swapped, self._forked
         )
 
     def __repr__(self) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from central_hub_client import ConfigManager, IncompleteConfig, Source, keeper
+from central_hub_client import ConfigClient, ConfigManager, IncompleteConfig, Source, keeper
 from central_hub_client.errors import InvalidConfig
 from central_hub_client.sources import Loaded
 from tests.unit.client.installed import install
+from tests.wire.waiting import until
 
 
 class Operational(BaseModel):
@@ -474,7 +475,7 @@ def test_starting_and_stopping_again_works_and_twice_is_once(tmp_path: Path) -> 
         write(tmp_path, "default.json", f'{{"operational": {{"batch_size": {size}}}}}')
         manager.start()
         manager.start()
-        assert len([t for t in threading.enumerate() if t.name == "central-hub keeper"]) == 1
+        wait_until(lambda: len([t for t in threading.enumerate() if t.name == "central-hub keeper"]) == 1)
         wait_until(lambda size=size: manager.current.operational.batch_size == size)
         manager.stop()
         manager.stop()
@@ -497,3 +498,31 @@ class entry:
     with ConfigManager("orders", config_dir=tmp_path, environment="production") as manager:
         assert manager.get("a") == ["orders", "production"]
         assert manager.explain("a").layer == "consul"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"central_hub_url": "hub:7000"}, "URL"),
+        ({"central_hub_url": "http://127.0.0.1:1", "environment": "No Such"}, "environment"),
+        ({"hub": ConfigClient("billing", "http://127.0.0.1:1")}, "billing"),
+    ],
+)
+def test_a_hub_that_cannot_be_asked_is_told_and_the_files_count(
+    arguments: dict[str, Any], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, "default.json", '{"a": 1}')
+    with ConfigManager("orders", config_dir=tmp_path, **arguments) as manager:
+        assert manager.get("a") == 1
+        assert manager.status.error_code == "invalid_settings"
+        assert reason in (manager.status.error or "")
+        assert reason in caplog.text
+
+
+async def test_a_strict_manager_fails_fast_inside_an_event_loop_too(tmp_path: Path) -> None:
+    manager = ConfigManager("orders", Needy, config_dir=tmp_path, strict=True)
+    with pytest.raises(IncompleteConfig, match="retries"):
+        async with manager:
+            pytest.fail("it was entered")
+    await manager.stop_async()
+    await until(lambda: "central-hub keeper" not in [thread.name for thread in threading.enumerate()])

@@ -80,9 +80,20 @@ def _explained(
     found = {}
     for path, value in leaves(tree):
         if path:
-            winner, *hidden = _origins(path, ordered, origins, binding) or [Origin(DEFAULT, None, None)]
-            shown = shown_value(value, path, snapshot, binding)
             dotted = ".".join(path)
+            said = _said(path, ordered, origins)
+            # What one layer keeps as a reference is a secret in the others too, however they spell it.
+            is_secret = any(_refers(raw) for _, _, raw in said)
+            hidden = [
+                Origin(
+                    layer.name,
+                    place(layer, pointer),
+                    HIDDEN if is_secret and not _refers(raw) else _shown(raw, path, binding),
+                )
+                for layer, pointer, raw in said
+            ]
+            winner = hidden.pop(0) if hidden else Origin(DEFAULT, None, None)
+            shown = HIDDEN if is_secret else shown_value(value, path, snapshot, binding)
             found[dotted] = Explanation(dotted, shown, winner.layer, winner.place, tuple(hidden))
     return found
 
@@ -100,15 +111,14 @@ def shown_value(value: Any, path: tuple[str, ...], snapshot: Snapshot[Any], bind
     return value
 
 
-def _origins(
-    path: tuple[str, ...], ordered: Sequence[Layer], origins: Mapping[str, list[int]], binding: Binding[Any]
-) -> list[Origin]:
-    """What the layers say at `path`, the winner first; a leaf may be a part of what a layer says as one value."""
+def _said(
+    path: tuple[str, ...], ordered: Sequence[Layer], origins: Mapping[str, list[int]]
+) -> list[tuple[Layer, str, Any]]:
+    """What the layers say at `path` and where, the winner first; a leaf may be a part of what is said as one value."""
     for length in range(len(path), 0, -1):
         pointer = "".join(f"/{escape_pointer(key)}" for key in path[:length])
         if pointer in origins:
-            setters = [ordered[index] for index in origins[pointer]]
-            return [Origin(layer.name, place(layer, pointer), _said(layer, path, binding)) for layer in setters]
+            return [(ordered[index], pointer, _at(ordered[index].values, path)) for index in origins[pointer]]
     return []
 
 
@@ -123,14 +133,19 @@ def place(layer: Layer, pointer: str) -> str | None:
     return layer.places.get(pointer)
 
 
-def _said(layer: Layer, path: tuple[str, ...], binding: Binding[Any]) -> Any:
-    value: Any = layer.values
-    is_secret = binding.shape is not None and binding.shape.has_secret(path)
+def _at(value: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         if not isinstance(value, Mapping) or key not in value:
             break
         value = value[key]
-    return HIDDEN if is_secret and not isinstance(value, Reference) else _shown(value, path, binding)
+    return value
+
+
+def _refers(value: Any) -> bool:
+    """Whether a reference to a secret is in it."""
+    if isinstance(value, Mapping):
+        return any(map(_refers, value.values()))
+    return any(map(_refers, value)) if isinstance(value, list) else isinstance(value, Reference)
 
 
 def _shown(value: Any, path: tuple[str, ...], binding: Binding[Any]) -> Any:

@@ -456,6 +456,26 @@ def test_a_secret_is_shown_nowhere(
     assert "login.user" in everything
 
 
+def test_what_one_layer_keeps_as_a_reference_is_a_secret_in_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_SECRET", "hunter2-resolved")
+    reference = '{"$secret": "env://A_SECRET"}'
+    write(
+        tmp_path, "default.json", f'{{"above": {reference}, "below": "hunter2-literal", "list": ["hunter2"], "a": 1}}'
+    )
+    write(tmp_path, "orders.json", f'{{"below": {reference}, "list": [1, {reference}], "a": 2}}')
+    monkeypatch.setenv("ORDERS_ABOVE", "hunter2-variable")
+    with ConfigManager("orders", config_dir=tmp_path) as manager:
+        assert manager.get("above") == "hunter2-variable"
+        assert manager.get("below") == "hunter2-resolved"
+        explained = manager.explain()
+        assert "hunter2" not in repr(explained) + "".join(map(str, explained.values())) + repr(manager.current)
+        assert explained["above"].hidden[0].value == {"$secret": "env://A_SECRET"}
+        assert explained["above"].place == "ORDERS_ABOVE"
+        assert [origin.value for origin in explained["a"].hidden] == [1]
+
+
 def test_reading_by_path_tells_which_values_are_read(tmp_path: Path) -> None:
     write(tmp_path, "default.json", '{"a": {"b": 1, "c": 2}, "d": [1]}')
     with ConfigManager("orders", config_dir=tmp_path) as manager:

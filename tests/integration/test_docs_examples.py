@@ -37,3 +37,23 @@ async def test_an_example_takes_its_configuration_from_the_hub(
     assert isinstance(client, ConfigClient)
     assert client.get_value("operational.batch_size") == STORED
     assert client.status.source is Source.HUB
+
+
+async def test_the_example_of_layered_settings_takes_the_hubs_value(
+    hub: RunningHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs/how-to/layered-settings.md"
+    (source,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    body = {"service": "my-service", "mode": "merge", "config": {"operational": {"batch_size": STORED}}}
+    answer = await hub.http.post("/api/v1/config/update", json=body)
+    assert answer.status_code == 200, answer.text
+    monkeypatch.setenv("CENTRAL_HUB_URL", hub.url)
+    monkeypatch.setenv("CENTRAL_HUB_TOKEN", await hub.new_token(services=["my-service"]))
+    monkeypatch.setenv("CENTRAL_HUB_CACHE_DIR", str(tmp_path))
+    names: dict[str, Any] = {"__name__": "example"}
+    running = eval(compile(source, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)  # noqa: S307
+    await running
+    said = capsys.readouterr().out.splitlines()  # the hub's log is among it
+    assert str(STORED) in said
+    assert "hub None" in said
+    assert any(line.startswith(f"operational.batch_size = {STORED} from hub (revision ") for line in said)

@@ -2,7 +2,24 @@
 
 from central_hub_client.change import ConfigChange
 from central_hub_client.config_client import ConfigClient
-from central_hub_client.errors import CentralHubError
+from central_hub_client.config_manager import ConfigManager
+from central_hub_client.config_report import Report
+from central_hub_client.errors import CentralHubError, IncompleteConfig
+from central_hub_client.explain import Explanation
 from central_hub_client.held_config import Source, Status
+from central_hub_client.notifications import SettingsChange
+from central_hub_client.sources import ConfigSource
 
-__all__ = ["CentralHubError", "ConfigChange", "ConfigClient", "Source", "Status"]
+__all__ = [
+    "CentralHubError",
+    "ConfigChange",
+    "ConfigClient",
+    "ConfigManager",
+    "ConfigSource",
+    "Explanation",
+    "IncompleteConfig",
+    "Report",
+    "SettingsChange",
+    "Source",
+    "Status",
+]

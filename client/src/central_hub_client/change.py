@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from central_hub_client import layers
+from central_hub_client.blocking import run_blocking
 
 logger = logging.getLogger("central_hub_client")
 
@@ -65,7 +66,7 @@ class Listener:
             old, new = self._seen, self._current
             self._seen = new
             # In a thread: comparing and copying a large configuration would hold up the event loop.
-            change = await asyncio.to_thread(_compare, old, new)
+            change = await run_blocking(_compare, old, new)
             if change.changed and not self._is_stopped:
                 await self._call(change)
 

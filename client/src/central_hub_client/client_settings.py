@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from central_hub_client.trust import parse_public_keys
 from central_hub_client.wire import DEFAULT_ENVIRONMENT, is_environment_name
+
+NO_HUB: Final = "no hub is named: CENTRAL_HUB_URL is not set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ def resolve(
 
     hub_url = (hub_url or variable("URL") or "").rstrip("/") or None
     if hub_url is None:
-        problems.append("no hub is named: CENTRAL_HUB_URL is not set")
+        problems.append(NO_HUB)
     elif (reason := _what_is_wrong_with(hub_url)) is not None:
         problems.append(f"the hub's URL {reason}")
         hub_url = None

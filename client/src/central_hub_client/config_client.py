@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, Final, Self
 
 from central_hub_client import client_settings, layers, seed
+from central_hub_client.blocking import run_blocking
 from central_hub_client.change import Callback, Listener
 from central_hub_client.held_config import HeldConfig, Status
 from central_hub_client.hub_api import HubApi
@@ -17,7 +18,7 @@ from central_hub_client.key_ring import KeyRing
 from central_hub_client.last_known_good import LastKnownGood
 from central_hub_client.refresh import Refresher
 from central_hub_client.updates import Bus, follow_events
-from central_hub_client.wire import is_service_name
+from central_hub_client.wire import ConfigObject, is_service_name
 
 logger = logging.getLogger("central_hub_client")
 
@@ -59,6 +60,19 @@ class ConfigClient:
             raise ValueError(f"{service_name[:100]!r} cannot name a service: use a-z, 0-9 and -, and no reserved word")
         self.service_name = service_name
         self.labels = dict(labels or {})
+        self.safe_defaults = layers.merge([safe_defaults or {}])
+        self._arguments: dict[str, Any] = {
+            "central_hub_url": central_hub_url,
+            "safe_defaults": self.safe_defaults,
+            "cache_ttl_seconds": cache_ttl_seconds,
+            "enable_nats_updates": enable_nats_updates,
+            "nats_url": nats_url,
+            "token": token,
+            "environment": environment,
+            "cache_dir": cache_dir,
+            "instance_id": instance_id,
+            "labels": labels,
+        }
         settings = client_settings.resolve(
             hub_url=central_hub_url,
             token=token,
@@ -75,7 +89,7 @@ class ConfigClient:
         self._held = HeldConfig(
             service_name,
             settings.environment,
-            safe_defaults or {},
+            self.safe_defaults,
             fresh_seconds=self._poll_seconds,
             on_change=self._spread,
         )
@@ -88,6 +102,8 @@ class ConfigClient:
         self._starting = asyncio.Lock()
         self._prepared = asyncio.Event()
         self._was_started = False
+        self._supervisor: Callable[[ConfigObject], None] | None = None
+        self._approved: ConfigObject | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -112,6 +128,25 @@ class ConfigClient:
         host = socket.gethostname().encode("ascii", "replace").decode() or "unnamed"
         slot = self._files.slot
         return f"{host}-{os.getpid()}" if slot == 0 else host if slot == 1 else f"{host}-{slot}"
+
+    @property
+    def has_hub(self) -> bool:
+        """Whether a hub's URL is known."""
+        return self._settings.hub_url is not None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The settings that are left out because they cannot be right."""
+        return tuple(problem for problem in self._settings.problems if problem != client_settings.NO_HUB)
+
+    @property
+    def was_started(self) -> bool:
+        return self._was_started
+
+    @property
+    def object(self) -> ConfigObject | None:
+        """The hub's object that is held, None if there is none."""
+        return self._held.object
 
     @property
     def status(self) -> Status:
@@ -151,7 +186,7 @@ class ConfigClient:
         await self._end({task for task in tasks if task is not asyncio.current_task()})  # a listener may be the caller
         await self._save()
         await self._api.close()
-        await asyncio.to_thread(self._files.close)
+        await run_blocking(self._files.close)
 
     async def get_config(self, force_refresh: bool = False) -> dict[str, Any]:
         """The hub's configuration over the safe defaults, as a dict of the caller's own.
@@ -190,6 +225,28 @@ class ConfigClient:
 
         return stop_listening
 
+    def supervise(self, supervisor: Callable[[ConfigObject], None]) -> None:
+        """Hand every object to `supervisor`, on the event loop, as it is taken. From now on only what `approve` is
+        called with is remembered on disk: what the supervisor refuses must not be what the next start begins with.
+        """
+        self._supervisor = supervisor
+
+    def approve(self, received: ConfigObject) -> None:
+        """The supervisor uses this object. Call it on the event loop."""
+        self._approved = received
+        self._unsaved.set()
+
+    def fresh_copy(self) -> "ConfigClient":
+        """A client like this one, not started, that begins with what this one holds: for a forked process, whose
+        threads and connections are its parent's, and for another start after `shutdown`."""
+        copy = ConfigClient(self.service_name, **self._arguments)
+        copy._held.inherit(self._held)
+        return copy
+
+    def let_go(self) -> None:
+        """In a forked process: drop what is shared with the parent, and tell nobody."""
+        self._files.let_go()
+
     def _background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         async def keep_running() -> None:
             while True:
@@ -216,7 +273,7 @@ class ConfigClient:
         restoring = asyncio.create_task(self._restore())
         self._tasks.append(restoring)
         await asyncio.wait({restoring}, timeout=DISK_SECONDS)  # a disk that hangs must not keep us from asking
-        await asyncio.to_thread(self._api.open, self.instance_id)
+        await run_blocking(self._api.open, self.instance_id)
         self._prepared.set()
 
     async def _ask(self) -> None:
@@ -233,7 +290,7 @@ class ConfigClient:
             await self._bus.run()
 
     async def _restore(self) -> None:
-        remembered = await asyncio.to_thread(self._files.open_and_load)
+        remembered = await run_blocking(self._files.open_and_load)
         if remembered is not None:
             self._held.restore(remembered)
 
@@ -242,7 +299,7 @@ class ConfigClient:
         if path is None or self._held.object is not None:
             return
         try:
-            found = await asyncio.to_thread(seed.read, path, self.service_name, self.environment)
+            found = await run_blocking(seed.read, path, self.service_name, self.environment)
         except (OSError, ValueError) as error:
             logger.warning("the seed is not used: service=%s: %s", self.service_name, error)
             return
@@ -259,10 +316,12 @@ class ConfigClient:
     async def _save(self) -> None:
         self._unsaved.clear()
         remembered = self._held.to_remember()
-        if remembered is not None:
-            await asyncio.to_thread(self._files.save, remembered)
+        if remembered is not None and (self._supervisor is None or remembered.object is self._approved):
+            await run_blocking(self._files.save, remembered)
 
     def _spread(self, merged: dict[str, Any]) -> None:
         self._unsaved.set()
+        if self._supervisor is not None and self._held.object is not None:
+            self._supervisor(self._held.object)
         for listener in self._listeners:
             listener.tell(merged)

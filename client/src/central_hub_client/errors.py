@@ -1,7 +1,7 @@
 """What can go wrong between a service and the hub, as one family. The class follows from the problem's `code`.
 
 `ConfigClient` raises none of these: it keeps what it has and tells through its `status`. They are for whoever speaks
-HTTP to the hub directly, such as the command line.
+HTTP to the hub directly, such as the command line, and for a `ConfigManager` that has nothing to run on.
 """
 
 from collections.abc import Mapping
@@ -112,6 +112,16 @@ class InvalidConfig(CentralHubError):
     """The document itself is not acceptable; `errors` point at the places."""
 
     default_code = "schema_violation"
+
+
+class IncompleteConfig(CentralHubError):
+    """There is no configuration to run on: values that the settings model requires come from nowhere.
+
+    `errors` names every one of them. Raised by `ConfigManager`, on the first use of `current` or, where it is strict,
+    by its start.
+    """
+
+    default_code = "incomplete_config"
 
 
 class InvalidRequest(CentralHubError):

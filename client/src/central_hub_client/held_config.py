@@ -141,6 +141,13 @@ class HeldConfig:
         self._replace(remembered.object, Source.LAST_KNOWN_GOOD)
         self._confirmed_at = remembered.confirmed_at
 
+    def inherit(self, other: "HeldConfig") -> None:
+        """Start from what another of this process held: never from less."""
+        if other._object is not None:
+            self._replace(other._object, other._source if other._source is Source.SEED else Source.LAST_KNOWN_GOOD)
+            self._confirmed_at = other._confirmed_at
+            self.verified = other.verified
+
     def plant(self, seed: ConfigObject) -> None:
         """Fall back on a seed where there is nothing better."""
         if self._object is None:

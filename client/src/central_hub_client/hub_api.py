@@ -16,6 +16,7 @@ from typing import Any, Final
 import httpx2
 
 from central_hub_client import strict_json
+from central_hub_client.blocking import run_blocking
 from central_hub_client.client_settings import ClientSettings
 from central_hub_client.errors import CentralHubError, HubUnreachable, InvalidAnswer, InvalidSettings, error_from
 from central_hub_client.trust import read_key_list
@@ -224,7 +225,7 @@ async def read_config_object(body: bytes) -> ConfigObject:
     """The object that the bytes spell. Raises InvalidAnswer."""
     try:
         if len(body) > PARSE_IN_THREAD_BYTES:
-            return await asyncio.to_thread(_read_config_object, body)
+            return await run_blocking(_read_config_object, body)
         return _read_config_object(body)
     except ValueError as error:
         raise InvalidAnswer(f"the configuration cannot be read: {error}") from error

@@ -1,10 +1,10 @@
 """The keys that messages on the bus are held against: pinned ones, or those that the hub itself named."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping
 
+from central_hub_client.blocking import run_blocking
 from central_hub_client.client_settings import ClientSettings
 from central_hub_client.errors import CentralHubError
 from central_hub_client.hub_api import HubApi
@@ -33,7 +33,7 @@ class KeyRing:
     async def recall(self) -> None:
         """Take up the keys that an earlier run learnt."""
         if self._may_learn and not self.keys and self._hub_url is not None:
-            self.keys = await asyncio.to_thread(self._files.load_keys, self._hub_url)
+            self.keys = await run_blocking(self._files.load_keys, self._hub_url)
 
     async def learn(self, *, unless_within_seconds: float = 0.0) -> None:
         """Ask the hub which keys its live replicas sign with; keep the old ones if it does not answer."""
@@ -48,4 +48,4 @@ class KeyRing:
             return
         if keys and keys != self.keys:
             self.keys = keys
-            await asyncio.to_thread(self._files.save_keys, self._hub_url, keys)
+            await run_blocking(self._files.save_keys, self._hub_url, keys)

@@ -92,6 +92,12 @@ class LastKnownGood:
                 self._lock.close()
                 self._lock = None
 
+    def let_go(self) -> None:
+        """In a forked process: leave the directory to the parent, whose lock lives while any copy of it is open."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
     def load(self) -> Remembered | None:
         """The newest generation that is whole. A sibling's counts where it is ahead: all are sent the same."""
         if self._parent is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from central_hub_client import strict_json
 from central_hub_client.acceptance import Heard, Verdict
+from central_hub_client.blocking import run_blocking
 from central_hub_client.errors import CentralHubError, HistoryGone, InvalidAnswer
 from central_hub_client.held_config import HeldConfig
 from central_hub_client.hub_api import MAX_ANSWER_BYTES, SILENCE_SECONDS, HubApi, read_config_object
@@ -67,7 +68,7 @@ class Bus:
     async def run(self) -> None:
         """Stay connected for ever; each connection is a new client, since a closed one stays closed."""
         try:
-            await asyncio.to_thread(_load)
+            await run_blocking(_load)
         except ImportError:
             logger.exception("no updates over NATS: it needs `pip install central-hub-client[nats]`")
             self._fall_silent()

@@ -1,5 +1,6 @@
 """All rows of instances. Only hashes of their secrets are kept. The caller owns the transaction."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -96,7 +97,12 @@ async def changed_since(
     rows = await connection.execute(
         sa.select(instances).where(instances.c.changed_in >= position, instances.c.seen_at >= seen_since)
     )
-    return [_instance(row) for row in rows], int(upcoming or 0)
+    found = []
+    for row in rows:
+        found.append(_instance(row))
+        if len(found) % _ROWS_AT_ONCE == 0:
+            await asyncio.sleep(0)  # thousands take a while: others go on in between
+    return found, int(upcoming or 0)
 
 
 async def forget_before(connection: AsyncConnection, moment: datetime) -> None:
@@ -181,6 +187,8 @@ def _position(epoch: int | None, revision: int | None) -> Position | None:
 def _text(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
+
+_ROWS_AT_ONCE: Final = 50
 
 # 64 bits that never wrap (xid8), unlike the 32 that rows carry by themselves.
 _THIS_TRANSACTION: Final = sa.literal_column("CAST(CAST(pg_current_xact_id() AS text) AS bigint)", sa.BigInteger)

@@ -16,12 +16,19 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "asyncpg": ("central_hub.embedded",),
     "nats": ("central_hub.connections.bus", "central_hub_client.updates"),
     "fastapi": ("central_hub.api",),
-    "starlette": ("central_hub.api",),
+    "starlette": ("central_hub.api", "central_hub_client.integrations.fastapi_app"),
     "uvicorn": ("central_hub.process", "central_hub.api.limits"),
     "typer": ("central_hub.cli",),
     "rich": ("central_hub.cli",),
     "httpx2": ("central_hub.cli", "central_hub_client"),
-    "prometheus_client": ("central_hub.metrics", "central_hub.api.v1.operations"),
+    "prometheus_client": (
+        "central_hub.metrics",
+        "central_hub.api.v1.operations",
+        "central_hub_client.integrations.prometheus",
+    ),
+    "opentelemetry": ("central_hub_client.integrations.opentelemetry",),
+    "pydantic_settings": ("central_hub.settings", "central_hub_client.integrations.settings_source"),
+    "pytest": ("central_hub_client.pytest_plugin",),
 }
 """A library, and the modules that may import it."""
 

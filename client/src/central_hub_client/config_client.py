@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from central_hub_client import client_settings, layers, seed
 from central_hub_client.blocking import run_blocking
 from central_hub_client.change import Callback, Listener
-from central_hub_client.held_config import HeldConfig, Status
+from central_hub_client.held_config import Counts, HeldConfig, Status
 from central_hub_client.hub_api import HubApi
 from central_hub_client.key_ring import KeyRing
 from central_hub_client.last_known_good import LastKnownGood
@@ -147,6 +147,11 @@ class ConfigClient:
     def object(self) -> ConfigObject | None:
         """The hub's object that is held, None if there is none."""
         return self._held.object
+
+    @property
+    def counts(self) -> Counts:
+        """What happened so far, for metrics."""
+        return self._held.counts
 
     @property
     def status(self) -> Status:

@@ -57,6 +57,17 @@ class Status:
     error_code: str | None
 
 
+@dataclass(slots=True)
+class Counts:
+    """What happened so far: answers of the hub, requests without a usable one, configurations taken from the hub and
+    from elsewhere."""
+
+    fetches: int = 0
+    failures: int = 0
+    updates: int = 0
+    fallbacks: int = 0
+
+
 class HeldConfig:
     """One service's configuration in one environment. `now` is wall time in seconds, in which ages survive restarts."""
 
@@ -79,6 +90,7 @@ class HeldConfig:
         self._confirmed_at: float | None = None
         self._hub_is_stale = False
         self._error: CentralHubError | None = None
+        self.counts = Counts()
         self.verified: Position | None = None
         """The position up to which this is known to be the latest."""
         self.merged: dict[str, Any] = self._safe_defaults
@@ -139,6 +151,7 @@ class HeldConfig:
         if self._object is not None:
             return
         self._replace(remembered.object, Source.LAST_KNOWN_GOOD)
+        self.counts.fallbacks += 1
         self._confirmed_at = remembered.confirmed_at
 
     def inherit(self, other: "HeldConfig") -> None:
@@ -152,11 +165,13 @@ class HeldConfig:
         """Fall back on a seed where there is nothing better."""
         if self._object is None:
             self._replace(seed, Source.SEED)
+            self.counts.fallbacks += 1
             self.verified = None
 
     def take_answer(self, answer: Answer, now: float) -> Decision:
         """The hub answered a request for the configuration."""
         received = answer.received
+        self.counts.fetches += 1
         if received is None:
             decision = Decision(Verdict.IGNORE, "it is held already")
         else:
@@ -212,6 +227,7 @@ class HeldConfig:
 
     def fail(self, error: CentralHubError) -> None:
         """Asking the hub failed. What is held stays."""
+        self.counts.failures += 1
         if self._error is None or self._error.code != error.code:
             logger.warning(
                 "no news from the hub: service=%s code=%s detail=%s running_on=%s",
@@ -240,6 +256,10 @@ class HeldConfig:
                 received.position,
             )
         self._replace(received, source)
+        if source is Source.HUB:
+            self.counts.updates += 1
+        else:
+            self.counts.fallbacks += 1
         logger.info(
             "configuration applied: service=%s environment=%s position=%s source=%s deleted=%s",
             self.service,

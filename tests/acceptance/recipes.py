@@ -119,6 +119,15 @@ class Place:
             assert answer.status_code == 200, answer.text
 
 
+async def until(condition: Callable[[], bool], started: Started) -> None:
+    """Wait until `condition` holds while the process runs."""
+    deadline = time.monotonic() + WITHIN_SECONDS
+    while not condition():
+        started.check()
+        assert time.monotonic() < deadline, started.output()
+        await asyncio.sleep(0.05)
+
+
 class Workers:
     """What each worker process said last of its batch size."""
 

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import yaml
 from celery import Celery
 
-from tests.acceptance.recipes import PROGRAMS, Place, Workers, asker, on_free_port, page
-from tests.faults.harness import Fleet, own_fleet
+from tests.acceptance.recipes import PAGES, PROGRAMS, Page, Place, Workers, asker, on_free_port, page, until
+from tests.faults.harness import Fleet, free_port, own_fleet
 
 CELERY_ON_FILES = """
 broker_url = "filesystem://"
@@ -127,6 +128,44 @@ async def test_a_batch_job_runs_with_the_hub_and_without(place: Place) -> None:
     assert "\nbatch_size=500 from=last_known_good revision=" in await place.run(command)
 
 
+async def test_the_ten_lines_of_the_readme_take_changes_and_end_in_order(place: Place) -> None:
+    readme = Page((PAGES.parents[1] / "client" / "README.md").read_text(encoding="utf-8"))
+    readme.write_files(place.directory)
+    await place.put("greeter", {"message": "good morning", "interval_seconds": 0.05})
+    started = place.start(readme.command("python greeter.py"))
+    await until(lambda: "good morning" in started.output(), started)
+    await place.put("greeter", {"message": "good evening", "interval_seconds": 600})
+    await until(lambda: "good evening" in started.output(), started)
+    assert await end(place) == 0, started.output()
+    assert set(started.output().splitlines()) == {"good morning", "good evening"}
+
+
+async def test_a_service_of_parts_is_measured_and_ends_in_order(place: Place) -> None:
+    recipe = page("run-a-service.md")
+    recipe.write_files(place.directory)
+    script = place.directory / "service.py"
+    port = free_port()
+    script.write_text(script.read_text().replace("8000", str(port)))
+    await place.put("worker", {"interval_seconds": 0.05})
+    revision = (await place.hub.http.get("/api/v1/config/worker")).json()["revision"]
+    started = place.start(recipe.command("python service.py"))
+    await until(lambda: f"round {revision} True" in started.output(), started)
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        metrics = (await http.get("/metrics")).text
+    labels = '{environment="default",service="worker"}'
+    assert f"central_hub_client_revision{labels} {float(revision)}" in metrics
+    assert f"central_hub_client_updates_total{labels} 1.0" in metrics
+    assert await end(place) == 0, started.output()
+
+
+async def test_the_hub_is_one_more_source_of_settings(place: Place) -> None:
+    recipe = page("run-a-service.md")
+    recipe.write_files(place.directory)
+    await place.put("worker", {"interval_seconds": 0.5, "database_url": "hidden by the variable"})
+    said = await place.run(recipe.command("python own_settings.py"), DATABASE_URL="postgresql://db/worker")
+    assert "interval_seconds=0.5 database_url='postgresql://db/worker'" in said
+
+
 async def test_the_tests_on_the_page_about_tests_pass(place: Place) -> None:
     recipe = page("test-a-service.md")
     recipe.write_files(place.directory)
@@ -153,8 +192,8 @@ async def test_a_mounted_file_that_is_swapped_and_the_hub_over_it(place: Place) 
     await place.put("orders", size(70))
     await workers.all_say(70)
     mount(mounted, "3", {"orders.yaml": "operational: {batch_size: 80}"})
-    await asyncio.sleep(1.5)  # longer than the files take to be noticed: they lie under the hub
-    await workers.all_say(70)
+    await place.put("orders", size(75))
+    await workers.all_say(75)
     assert await end(place) == 0, started.output()
 
 

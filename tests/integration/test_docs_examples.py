@@ -20,7 +20,8 @@ STORED = 250
 async def test_an_example_takes_its_configuration_from_the_hub(
     page: str, hub: RunningHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    (source,) = [block for block in blocks if "ConfigClient" in block]
     answer = await hub.http.post(
         "/api/v1/config/update", json={"service": "my-service", "config": {"operational": {"batch_size": STORED}}}
     )

@@ -1,6 +1,7 @@
 """The hub for tests answers as the real one does, and a manager on it sees what the test says."""
 
 import json
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -105,6 +106,7 @@ async def test_it_answers_as_the_real_hub_does(hub: RunningHub, service_name: st
             assert ConfigObject.from_json(events[0]["data"]).hash_is_right()
         assert kinds[0] == kinds[1]
         assert (await http.get("/api/v1/keys")).json() == {"keys": []}
+        assert (await http.post(f"{place}", json={"config": {}})).status_code == 405
         await http.aclose()
 
 
@@ -191,6 +193,21 @@ def test_the_network_is_refused_and_loopback_is_not(fake_hub: FakeHub) -> None:
     with socket.socket() as connection, pytest.raises(NetworkRefused):
         connection.connect_ex(("192.0.2.1", 80))
     socket.create_connection(("127.0.0.1", int(fake_hub.url.rpartition(":")[2]))).close()
+
+
+def test_a_stopped_hub_answers_nobody_though_a_forked_process_holds_its_sockets(fake_hub: FakeHub) -> None:
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    child.start()
+    try:
+        address = ("127.0.0.1", int(fake_hub.url.rpartition(":")[2]))
+        fake_hub.stop()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=20)
+        fake_hub.start()
+        socket.create_connection(address, timeout=20).close()
+    finally:
+        child.kill()
+        child.join()
 
 
 TESTS_OF_A_SERVICE = """

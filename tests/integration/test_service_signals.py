@@ -37,14 +37,18 @@ class Service(BaseService):
 
 service = Service(ConfigManager("orders", config_dir=None))
 service.add(Part(), stop_seconds=60)
-service.main()
+if ON_UVLOOP:
+    import uvloop
+    uvloop.run(service.run())
+else:
+    service.main()
 say("left", signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
 """
 
 
 class Service:
     def __init__(self, directory: Path, **switches: bool) -> None:
-        names = {"STOP_HANGS": False, "LOOP_IS_HELD_UP": False} | switches
+        names = {"STOP_HANGS": False, "LOOP_IS_HELD_UP": False, "ON_UVLOOP": False} | switches
         script = directory / "service.py"
         script.write_text("".join(f"{name} = {value}\n" for name, value in names.items()) + SERVICE)
         self.process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, cwd=directory)
@@ -79,9 +83,12 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         service.process.communicate()
 
 
+@pytest.mark.parametrize("on_uvloop", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_drains_and_stops_in_order(start: Callable[..., Service], number: signal.Signals) -> None:
-    service = start()
+def test_the_first_signal_drains_and_stops_in_order(
+    start: Callable[..., Service], number: signal.Signals, on_uvloop: bool
+) -> None:
+    service = start(ON_UVLOOP=on_uvloop)
     service.read_until("working True")
     service.process.send_signal(number)
     assert service.finish() == 0

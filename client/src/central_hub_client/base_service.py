@@ -1,11 +1,12 @@
 """BaseService: the parts of a service, started in order and stopped in reverse, and what the world is told of it."""
 
 import asyncio
+import inspect
 import logging
 import signal
 import threading
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
@@ -26,14 +27,14 @@ CANCEL_SECONDS: Final = 1.0
 class Part(Protocol):
     """Something that a service starts and stops: a pool, a server, a registration.
 
-    A part whose `start` fails or is cancelled tidies up after itself, as `__aenter__` does: its `stop` is not called.
-    It may also have `why_dead()` and `why_unready()`, each None or a reason: that nothing but a new process helps, that
-    it cannot serve for now.
+    Both methods may also be plain functions that return at once. A part whose `start` fails or is cancelled tidies up
+    after itself, as `__aenter__` does: its `stop` is not called. It may also have `why_dead()` and `why_unready()`,
+    each None or a reason: that nothing helps but a new process, that it cannot serve for now.
     """
 
-    async def start(self) -> None: ...
+    def start(self) -> Awaitable[None] | None: ...
 
-    async def stop(self) -> None: ...
+    def stop(self) -> Awaitable[None] | None: ...
 
 
 P = TypeVar("P", bound=Part)
@@ -98,6 +99,12 @@ class BaseService(Generic[S]):
         just waits for that, for services whose parts do the work.
         """
         await self.draining.wait()
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, and wake as soon as draining begins."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.draining.wait()
 
     def main(self) -> None:
         """Run as the whole of this process."""
@@ -198,7 +205,8 @@ class BaseService(Generic[S]):
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # None: it was not installed by Python, and cannot be put back.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +219,7 @@ class _Deadlines:
     stop_seconds: float
 
     async def start(self) -> None:
-        task = asyncio.ensure_future(self.part.start())
+        task = asyncio.create_task(_called(self.part.start))
         try:
             await asyncio.wait({task}, timeout=self.start_seconds)
         except asyncio.CancelledError:
@@ -226,7 +234,7 @@ class _Deadlines:
             raise PartFailed(f"{self.name} did not start: {type(error).__name__}") from error
 
     async def stop(self) -> None:
-        task = asyncio.ensure_future(self.part.stop())
+        task = asyncio.create_task(_called(self.part.stop))
         await asyncio.wait({task}, timeout=self.stop_seconds)
         if not task.done():
             logger.error("a part did not stop in time: part=%s seconds=%g", self.name, self.stop_seconds)
@@ -279,6 +287,12 @@ def _reasons(entries: list[_Deadlines], question: str) -> list[str]:
         if why is not None and (reason := why()) is not None:
             found.append(f"{entry.name}: {reason}")
     return found
+
+
+async def _called(function: Callable[[], Awaitable[None] | None]) -> None:
+    result = function()
+    if inspect.isawaitable(result):
+        await result
 
 
 async def _set(event: asyncio.Event) -> None:

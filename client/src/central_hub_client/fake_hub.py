@@ -2,17 +2,20 @@
 reading (configuration, long poll, server-sent events, keys) and keeps its documents in memory."""
 
 import json
+import os
 import secrets
 import socket
 import socketserver
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
+from weakref import WeakSet
 
 from central_hub_client import layers, strict_json
 from central_hub_client.config_manager import ConfigManager
@@ -197,6 +200,7 @@ class _Server(ThreadingHTTPServer):
         self.has_ended = False
         self._connections: set[socket.socket] = set()
         super().__init__(("127.0.0.1", port), _Handler)
+        _servers.add(self)
 
     def server_bind(self) -> None:
         socketserver.TCPServer.server_bind(self)  # the usual one asks the name service what this machine is called
@@ -216,11 +220,14 @@ class _Server(ThreadingHTTPServer):
         self.has_ended = True
         self.shutdown()
         self.server_close()
-        for connection in list(self._connections):
-            try:
+        for connection in self._connections.copy():
+            with suppress(OSError):  # closed by the other side already
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:  # closed by the other side already
-                continue
+
+    def let_go(self) -> None:
+        """In a forked process, where nobody serves: else its copies of the sockets would outlive the parent's."""
+        for connection in (self.socket, *self._connections):
+            connection.close()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -259,6 +266,12 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/config/") and is_service_name(service):
             return self._config(service, environment, after, minimum, wait_seconds)
         return self._refuse(404, ErrorCode.NOT_FOUND, "a fake hub has no such route")
+
+    def do_POST(self) -> None:
+        self.close_connection = True  # the body stays unread
+        self._refuse(405, ErrorCode.METHOD_NOT_ALLOWED, "a fake hub is written to by its own methods")
+
+    do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815 - so are they called
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a test's output is its own."""
@@ -343,3 +356,15 @@ class _Handler(BaseHTTPRequestHandler):
 def _event(name: str, value: Any, position: Position | None = None) -> bytes:
     identity = "" if position is None else f"id: {position}\n"
     return f"event: {name}\n{identity}data: {json.dumps(value)}\n\n".encode()
+
+
+_servers: WeakSet[_Server] = WeakSet()
+
+
+def _let_go_in_child() -> None:
+    for server in list(_servers):
+        server.let_go()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)

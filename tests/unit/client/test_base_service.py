@@ -260,3 +260,30 @@ async def test_a_service_runs_once() -> None:
         pass
     with pytest.raises(RuntimeError, match="runs once"):
         await service.start()
+
+
+async def test_a_part_may_start_and_stop_without_waiting() -> None:
+    events: list[str] = []
+
+    class Plain:
+        def start(self) -> None:
+            events.append("start")
+
+        def stop(self) -> None:
+            events.append("stop")
+
+    service = make_service()
+    service.add(Plain())
+    async with service:
+        assert events == ["start"]
+    assert events == ["start", "stop"]
+
+
+async def test_a_pause_ends_with_its_time_or_with_draining() -> None:
+    service = make_service()
+    async with asyncio.timeout(20), service:
+        await service.pause(0.01)
+        assert not service.draining.is_set()
+        asyncio.get_running_loop().call_later(0.05, service.drain)
+        await service.pause(600)
+        assert service.draining.is_set()

@@ -4,11 +4,14 @@ import asyncio
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import RunningHub
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
 
+@pytest.mark.timeout(600)
 async def test_generated_requests_find_nothing_that_the_document_does_not_say(hub: RunningHub, tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIGURATION), "run"),

@@ -123,5 +123,8 @@ class Publisher:
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            # More than once: before Python 3.12, `asyncio.wait_for` (in `flush`) loses a cancellation that comes at the
+            # very moment of its result.
+            while not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=1)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,21 @@ from typing import Any
 import httpx2
 import pytest
 import yaml
-from celery import Celery
 
-from tests.acceptance.recipes import PAGES, PROGRAMS, Page, Place, Workers, asker, on_free_port, page, until
+from tests.acceptance.celery_on_files import Sender
+from tests.acceptance.recipes import (
+    PAGES,
+    PROGRAMS,
+    WITHIN_SECONDS,
+    Page,
+    Place,
+    Workers,
+    asker,
+    on_free_port,
+    page,
+    until,
+)
 from tests.faults.harness import Fleet, free_port, own_fleet
-
-CELERY_ON_FILES = """
-broker_url = "filesystem://"
-broker_transport_options = {{
-    "data_folder_in": "{directory}/queue",
-    "data_folder_out": "{directory}/queue",
-    "control_folder": "{directory}/control",
-    "polling_interval": 0.05,
-}}
-result_backend = "file://{directory}/results"
-broker_connection_retry_on_startup = True
-"""
 
 
 @pytest.fixture(scope="module")
@@ -88,29 +88,44 @@ async def test_every_worker_of_a_web_app_follows_the_hub(
     await place.put(service, size(10))
     command, url = on_free_port(recipe.command(start))
     started = place.start([*command, *extra])
-    await follow_through_a_kill(place, service, Workers(asker(url), started, workers))
+    asked = Workers(asker(url), started, workers)
+    await follow_through_a_kill(place, service, asked)
+    victim, *_ = await asked.all_say(30)
+    os.kill(victim, signal.SIGKILL)
+    await place.put(service, size(40))
+    assert victim not in await asked.all_say(40)
     assert await end(place) == 0, started.output()
 
 
 async def test_every_child_of_a_celery_worker_follows_the_hub(place: Place) -> None:
     recipe = page("celery.md")
     recipe.write_files(place.directory)
-    for name in ("queue", "control", "results"):
-        (place.directory / name).mkdir()
-    settings = CELERY_ON_FILES.format(directory=place.directory)
-    (place.directory / "celeryconfig.py").write_text(settings)
-    names: dict[str, Any] = {}
-    exec(settings, names)  # noqa: S102 - the same settings, for who sends the tasks
-    sender = Celery("sender")
-    sender.conf.update({name: value for name, value in names.items() if not name.startswith("_")})
+    sender = Sender(place.directory)
 
     async def ask() -> Any:
-        sent = await asyncio.to_thread(sender.send_task, "tasks.invoice", ("2026-11-24",))
-        return await asyncio.to_thread(sent.get, timeout=60, interval=0.02)
+        return await asyncio.to_thread(sender.call, "tasks.invoice", "2026-11-24")
 
     await place.put("billing", size(10))
     started = place.start(recipe.command("celery --app"))
     await follow_through_a_kill(place, "billing", Workers(ask, started, 2))
+    assert await end(place) == 0, started.output()
+
+
+async def test_a_child_of_a_celery_worker_that_replaces_another_follows_the_hub(place: Place) -> None:
+    recipe = page("celery.md")
+    recipe.write_files(place.directory)
+    sender = Sender(place.directory)
+    started = place.start([*recipe.command("celery --app"), "--max-tasks-per-child", "1"])
+    seen = set()
+    for batch_size in (11, 12, 13, 14):
+        await place.put("billing", size(batch_size))
+        deadline = time.monotonic() + WITHIN_SECONDS
+        answer = {"batch_size": 0}
+        while answer["batch_size"] != batch_size:
+            assert time.monotonic() < deadline, f"{answer}, not {batch_size}\n{started.output()}"
+            answer = await asyncio.to_thread(sender.call, "tasks.invoice", "2026-11-24")
+            assert answer["worker"] not in seen
+            seen.add(answer["worker"])
     assert await end(place) == 0, started.output()
 
 

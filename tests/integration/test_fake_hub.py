@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -196,9 +197,12 @@ def test_the_network_is_refused_and_loopback_is_not(fake_hub: FakeHub) -> None:
 
 
 def test_a_stopped_hub_answers_nobody_though_a_forked_process_holds_its_sockets(fake_hub: FakeHub) -> None:
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    context = multiprocessing.get_context("fork")
+    is_there = context.Event()
+    child = context.Process(target=hold_everything, args=(is_there,))
     child.start()
     try:
+        assert is_there.wait(20)
         address = ("127.0.0.1", int(fake_hub.url.rpartition(":")[2]))
         fake_hub.stop()
         with pytest.raises(ConnectionRefusedError):
@@ -208,6 +212,11 @@ def test_a_stopped_hub_answers_nobody_though_a_forked_process_holds_its_sockets(
     finally:
         child.kill()
         child.join()
+
+
+def hold_everything(is_there: Event) -> None:
+    is_there.set()
+    time.sleep(60)
 
 
 TESTS_OF_A_SERVICE = """

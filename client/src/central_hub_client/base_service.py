@@ -21,7 +21,7 @@ logger = logging.getLogger("central_hub_client")
 PART_START_SECONDS: Final = 30.0
 PART_STOP_SECONDS: Final = 10.0
 DRAIN_SECONDS: Final = 10.0
-CANCEL_SECONDS: Final = 1.0
+CANCEL_SECONDS: Final = 2.0
 
 
 class Part(Protocol):
@@ -117,9 +117,9 @@ class BaseService(Generic[S]):
         """
         with self._signals():
             try:
-                await self._unless_drained(self.start(), 0.0)
+                await self._unless_drained(self.start(), 0.0, None)  # its parts have deadlines of their own
                 if self._is_started:
-                    await self._unless_drained(self.work(), self._drain_seconds)
+                    await self._unless_drained(self.work(), self._drain_seconds, CANCEL_SECONDS)
             finally:
                 await self.stop()
 
@@ -168,8 +168,13 @@ class BaseService(Generic[S]):
         while self._started:
             await self._started.pop().stop()
 
-    async def _unless_drained(self, work: Coroutine[Any, Any, None], grace_seconds: float) -> None:
-        """Do `work`, and once draining has begun go on with it only so long. Raises what it raises."""
+    async def _unless_drained(
+        self, work: Coroutine[Any, Any, None], grace_seconds: float, cancel_seconds: float | None
+    ) -> None:
+        """Do `work`, and once draining has begun go on with it only so long; then cancel it, and wait for that.
+
+        Raises what it raises.
+        """
         working, draining = asyncio.create_task(work), asyncio.create_task(_set(self.draining))
         try:
             await asyncio.wait({working, draining}, return_when=asyncio.FIRST_COMPLETED)
@@ -179,8 +184,10 @@ class BaseService(Generic[S]):
             draining.cancel()
             if not working.done():
                 working.cancel()
-                await _to_the_end(_settled(working))
-        if not working.cancelled():
+                await _to_the_end(_settled(working, cancel_seconds))
+        if not working.done():
+            logger.error("the work does not end, it is left behind: service=%s", self.config.service_name)
+        elif not working.cancelled():
             working.result()
 
     @contextmanager
@@ -245,7 +252,7 @@ class _Deadlines:
     async def _undo(self, starting: asyncio.Future[None]) -> None:
         await self._given_up(starting, self.stop_seconds)
         if starting.done() and not starting.cancelled() and starting.exception() is None:
-            await self.stop()  # it was given up, and started all the same
+            await _to_the_end(self.stop())  # it was given up, and started all the same
 
     async def _given_up(self, task: asyncio.Future[None], seconds: float) -> None:
         """Cancel what still runs, and wait so long for it: code that swallows that must not hold up the rest."""
@@ -299,7 +306,7 @@ async def _set(event: asyncio.Event) -> None:
     await event.wait()
 
 
-async def _settled(task: asyncio.Future[None], timeout_seconds: float | None = None) -> None:
+async def _settled(task: asyncio.Future[None], timeout_seconds: float | None) -> None:
     await asyncio.wait({task}, timeout=timeout_seconds)
 
 

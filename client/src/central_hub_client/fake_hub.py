@@ -226,6 +226,7 @@ class _Server(ThreadingHTTPServer):
 
     def let_go(self) -> None:
         """In a forked process, where nobody serves: else its copies of the sockets would outlive the parent's."""
+        self.hub._server = None
         for connection in (self.socket, *self._connections):
             connection.close()
 

@@ -1,7 +1,7 @@
 """BaseService in one event loop: order, deadlines, failures, cancellation, health."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from pydantic import BaseModel
@@ -49,6 +49,14 @@ class Needy(BaseModel):
 
 
 @pytest.fixture(autouse=True)
+async def _nothing_is_left_behind() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    for task in asyncio.all_tasks() - before - {asyncio.current_task()}:
+        task.cancel()
+
+
+@pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CENTRAL_HUB_URL", "CENTRAL_HUB_ENVIRONMENT"):
         monkeypatch.delenv(name, raising=False)
@@ -67,12 +75,11 @@ async def hang() -> None:
 
 
 async def hang_for_good() -> None:
-    """Ignores cancellation twice, as careless code does."""
-    for _ in range(2):
-        try:
-            await asyncio.sleep(5)
-        except asyncio.CancelledError:
-            continue
+    """Ignores being cancelled once, as careless code does, and would go on for longer than any test waits."""
+    try:
+        await asyncio.sleep(600)
+    except asyncio.CancelledError:
+        await asyncio.sleep(600)
 
 
 async def test_parts_start_in_order_and_stop_in_reverse_with_the_configuration_around_them() -> None:
@@ -207,6 +214,20 @@ async def test_work_that_goes_on_while_draining_is_cancelled_after_the_deadline(
 
     await Endless(ConfigManager("orders", config_dir=None), drain_seconds=0.05).run()
     assert ended == ["cancelled"]
+
+
+async def test_work_that_ignores_its_cancellation_holds_up_nobody() -> None:
+    events: list[str] = []
+
+    class Stubborn(BaseService[object]):
+        async def work(self) -> None:
+            self.drain()
+            await hang_for_good()
+
+    service = Stubborn(ConfigManager("orders", config_dir=None), drain_seconds=0.05)
+    service.add(Recorder("a", events))
+    await service.run()
+    assert events == ["+a", "-a"]
 
 
 async def test_draining_while_starting_gives_up_the_start() -> None:

@@ -86,7 +86,7 @@ def test_it_shows_what_it_promises_and_leaves_nothing_behind(demo: Demo) -> None
     assert not demo.directory.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 def test_stopped_while_the_hub_is_dead_it_leaves_nothing_behind(demo: Demo, number: signal.Signals) -> None:
     demo.read_until("The pilot goes on")
     assert len(demo.processes()) > 3  # itself, the pilot, the stand-in, and the servers of the hub that was killed

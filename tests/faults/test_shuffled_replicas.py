@@ -130,6 +130,7 @@ async def test_a_client_that_is_shuffled_for_long_never_goes_backwards(
 
 
 @pytest.mark.timeout(150)
+@pytest.mark.soak
 async def test_a_client_that_takes_whatever_comes_is_found(
     three: Fleet,
     rng: random.Random,

@@ -251,3 +251,16 @@ async def test_settings_that_cannot_be_right_are_explained(cli: Run, command: st
     wrong = await cli(command, CENTRAL_HUB_PORT="many", CENTRAL_HUB_DATA_DIR=str(tmp_path))
     assert wrong.code == 2
     assert "CENTRAL_HUB_PORT" in wrong.err
+
+
+@pytest.mark.parametrize(
+    "url", ["junk", "postgresql://u:hunter2@h:port/x", "postgresql://u:hunter2@h/x?colour=hunter2"]
+)
+async def test_a_database_url_that_cannot_be_read_is_explained_without_its_password(
+    cli: Run, url: str, tmp_path: Path
+) -> None:
+    wrong = await cli("serve", "--port", "0", CENTRAL_HUB_DATABASE_URL=url, CENTRAL_HUB_DATA_DIR=str(tmp_path / "d"))
+    assert wrong.code == 2
+    assert wrong.err.startswith("Error: the database URL")
+    assert "hunter2" not in wrong.err
+    assert "Traceback" not in wrong.err

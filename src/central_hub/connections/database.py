@@ -1,9 +1,11 @@
 """PostgreSQL: a pool, and transactions whose failures say whether anything can have happened."""
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
+import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -21,14 +23,16 @@ _LOST: Final = (OSError, TimeoutError, InterfaceError, OperationalError, PoolTim
 # SQLSTATE classes of a server that cannot serve now: connection, resources, operator intervention (a shutdown), system;
 # and of a database that is being restored: not there (3D), not taking connections (55000).
 _UNAVAILABLE_CLASSES: Final = ("08", "3D", "53", "55000", "57", "58")
+# What may stand behind the `?` of a URL, besides libpq's sslmode: it becomes an argument of asyncpg or its dialect.
+_URL_PARAMETERS: Final = {*inspect.signature(asyncpg.connect).parameters, "prepared_statement_cache_size"}
 
 
 class Database:
     """A pool of connections to one PostgreSQL, as one role."""
 
     def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
-        self.role = sa.make_url(url).username or ""
         self._engine = create_engine(url, pool_size=pool_size)
+        self.role = self._engine.url.username or ""
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -81,7 +85,7 @@ def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
     """An engine for a libpq URL. Raises StartupRefused for one that cannot be read."""
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError as error:
+    except (sa.exc.ArgumentError, ValueError) as error:
         # The message of the error quotes the URL, and the URL holds the password.
         raise StartupRefused(
             "the database URL cannot be read: expected postgresql://user:password@host/name"
@@ -92,6 +96,8 @@ def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
     sslmode = query.pop("sslmode", None)
     if sslmode is not None:
         query["ssl"] = sslmode
+    if unknown := query.keys() - _URL_PARAMETERS:
+        raise StartupRefused(f"the database URL has parameters that are not known here: {', '.join(sorted(unknown))}")
     return create_async_engine(
         parsed.set(drivername="postgresql+asyncpg", query=query),
         pool_size=pool_size,

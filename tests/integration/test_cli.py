@@ -230,6 +230,10 @@ async def test_doctor_says_what_is_well_and_what_is_not(cli: Run) -> None:
     assert dead.code == 1
     assert "PROBLEM" in dead.out
     assert "central-hub up" in dead.out
+    junk = await cli("doctor", "--json", CENTRAL_HUB_DATABASE_URL="junk")
+    assert junk.code == 1
+    (found,) = [finding for finding in junk.json if finding["what"] == "PostgreSQL from here"]
+    assert (found["ok"], "cannot be read" in found["found"]) == (False, True)
 
 
 async def test_what_others_wrote_cannot_move_the_cursor(cli: Run, hub: RunningHub, service_name: str) -> None:
@@ -264,3 +268,34 @@ async def test_a_database_url_that_cannot_be_read_is_explained_without_its_passw
     assert wrong.err.startswith("Error: the database URL")
     assert "hunter2" not in wrong.err
     assert "Traceback" not in wrong.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("diff", "SERVICE", "yesterday"),
+        ("rollback", "SERVICE", "1.2.3", "--yes"),
+        ("get", "SERVICE", "--at", "x"),
+        ("apply", "-f", "/nonexistent"),
+    ],
+)
+async def test_an_argument_that_cannot_be_right_is_wrong_usage(
+    cli: Run, service_name: str, command: tuple[str, ...]
+) -> None:
+    wrong = await cli(*(service_name if word == "SERVICE" else word for word in command))
+    assert wrong.code == 2
+
+
+async def test_a_rollback_to_before_the_document_says_so(cli: Run, hub: RunningHub, service_name: str) -> None:
+    created = (await put(hub, service_name, {"a": 1})).json()["revision"]
+    early = await cli("rollback", service_name, f"1.{created - 1}", "--yes")
+    assert early.code == 1
+    assert early.err.startswith(f"Error: the document did not exist at revision 1.{created - 1}")
+    same = await cli("rollback", service_name, f"1.{created}", "--yes")
+    assert same.out.count("\n") == 1, same.out
+
+
+async def test_a_sentence_of_the_hub_is_printed_once(cli: Run, service_name: str) -> None:
+    refused = await cli("set", service_name, "a=1", "--allow", "everything", "--yes")
+    assert refused.code == 1
+    assert refused.err.count("a guard is named removals") == 1

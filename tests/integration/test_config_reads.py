@@ -124,7 +124,7 @@ async def test_history_is_newest_first_and_paged(hub: RunningHub, service_name: 
     for number in range(1, 5):
         await hub.http.post(path(service_name), json={"config": {"n": number}, "reason": f"step {number}"})
     seen: list[Any] = []
-    before: dict[str, int] = {}
+    before: dict[str, str] = {}
     while True:
         page = (
             await hub.http.get(
@@ -134,7 +134,7 @@ async def test_history_is_newest_first_and_paged(hub: RunningHub, service_name: 
         seen += page["history"]
         if page["next"] is None:
             break
-        before = {"before": page["next"]}
+        before = {"before": f"1.{page['next']}"}
     assert [entry["config"]["n"] for entry in seen] == [4, 3, 2, 1, 0]
     assert [entry["reason"] for entry in seen] == ["step 4", "step 3", "step 2", "step 1", None]
     assert seen[0]["changes"] == [{"op": "replace", "path": "/n", "old": 3, "new": 4}]

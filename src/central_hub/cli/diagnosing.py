@@ -29,7 +29,12 @@ def doctor(session: Session) -> None:
     checks = _look(session)
     output = session.output
     if output.as_json:
-        output.json([{"what": item.what, "ok": item.ok, "found": item.found, "remedy": item.remedy} for item in checks])
+        output.json(
+            [
+                {"what": item.what, "ok": item.ok, "found": item.found, "remedy": "" if item.ok else item.remedy}
+                for item in checks
+            ]
+        )
     for check in [] if output.as_json else checks:
         output.text(f"{'ok     ' if check.ok else 'PROBLEM'}  {check.what}: {check.found}", _STYLES[check.ok])
         if not check.ok:

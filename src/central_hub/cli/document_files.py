@@ -89,6 +89,8 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def _files(source: Path) -> list[Path]:
+    if not source.exists():
+        raise WrongFile(f"{source} does not exist")
     if not source.is_dir():
         if source.suffix not in SUFFIXES:
             raise WrongFile(f"{source} is not one of {', '.join(SUFFIXES)}")

@@ -95,7 +95,10 @@ async def check_postgres(url: str) -> list[Check]:
     from central_hub.storage import schema, server
     from central_hub.storage.tables import SCHEMA_VERSION
 
-    database = Database(url, pool_size=1)
+    try:
+        database = Database(url, pool_size=1)
+    except StartupRefused as error:
+        return [Check("PostgreSQL from here", False, str(error), "correct CENTRAL_HUB_DATABASE_URL")]
     try:
         async with database.reading() as connection:
             version = await schema.version(connection)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from central_hub_client.wire import is_document_name, is_environment_name
+from central_hub_client.wire import Position, is_document_name, is_environment_name
 
 RUNNING = "Run a hub"
 READING = "Look"
@@ -25,6 +25,19 @@ def _environment(name: str) -> str:
     if not is_environment_name(name):
         raise typer.BadParameter(f"{name!r} cannot name an environment: 1 to 40 characters a-z, 0-9 and -")
     return name
+
+
+def parse_revision(text: str) -> str:
+    try:
+        Position.parse(text, current_epoch=1)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {error}") from error
+    return text
+
+
+def parse_moment(text: str) -> str:
+    """A revision or a time; which times there are is for the hub to say."""
+    return text if "-" in text or ":" in text else parse_revision(text)
 
 
 Service = Annotated[

@@ -7,15 +7,18 @@ import typer
 from central_hub.cli import change_list
 from central_hub.cli.key_paths import WrongKey, dotted_pointer, find, parse_key, pointer
 from central_hub.cli.legible import short
-from central_hub.cli.options import READING, Environment, Service
+from central_hub.cli.options import READING, Environment, Service, parse_moment, parse_revision
 from central_hub.cli.session import Failed, Session, command
 from central_hub_client.wire import DEFAULT_ENVIRONMENT
 
 Own = Annotated[bool, typer.Option("--own", help="Only the document itself, without the layers under it.")]
 At = Annotated[
-    str | None, typer.Option("--at", metavar="REVISION|TIME", help="As it was: 42, 1.42 or 2026-11-23T14:00:00Z.")
+    str | None,
+    typer.Option(
+        "--at", parser=parse_moment, metavar="REVISION|TIME", help="As it was: 42, 1.42 or 2026-11-23T14:00:00Z."
+    ),
 ]
-Revision = Annotated[str | None, typer.Argument(metavar="REVISION", help="42 or 1.42")]
+Revision = Annotated[str | None, typer.Argument(parser=parse_revision, metavar="REVISION", help="42 or 1.42")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many entries.")]
 Key = Annotated[str | None, typer.Argument(metavar="[KEY]", help="Only this: operational.batch_size")]
 

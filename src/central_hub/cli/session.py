@@ -194,8 +194,12 @@ def _is_unicode(text: str) -> bool:
 
 
 def findings(error: CentralHubError) -> list[str]:
-    """What the hub found wrong, place by place, as lines for people."""
-    return [f"{dotted_pointer(finding.pointer)}: {finding.message}" for finding in error.errors]
+    """What the hub found wrong, place by place, as lines for people; not what its sentence says already."""
+    return [
+        f"{dotted_pointer(finding.pointer)}: {finding.message}"
+        for finding in error.errors
+        if f"{finding.pointer}: {finding.message}" not in error.detail
+    ]
 
 
 def _help(function: Command) -> str:

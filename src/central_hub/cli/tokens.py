@@ -62,7 +62,7 @@ def create(
 
 
 def list_tokens(session: Session) -> None:
-    """List the valid tokens, without the tokens themselves."""
+    """List the tokens that were not revoked, the expired ones too, without the tokens themselves."""
     tokens = session.hub.get("/tokens").value["tokens"]
     if session.output.as_json:
         session.output.json(tokens)

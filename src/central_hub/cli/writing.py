@@ -7,7 +7,7 @@ import typer
 from central_hub.cli import change_list
 from central_hub.cli.hub_client import MERGE_PATCH
 from central_hub.cli.key_paths import merge_patch, nested, parse_assignment, parse_key
-from central_hub.cli.options import CHANGING, Allow, Environment, Reason, Service, Yes
+from central_hub.cli.options import CHANGING, Allow, Environment, Reason, Service, Yes, parse_revision
 from central_hub.cli.outcome import show_outcome, show_proposal
 from central_hub.cli.replacing import NO_REVISION, Replacement
 from central_hub.cli.session import ExitCode, Failed, Session, command
@@ -20,7 +20,9 @@ Assignments = Annotated[
 Unset = Annotated[
     list[str] | None, typer.Option("--unset", metavar="KEY", help="Remove a key. Repeatable.", show_default=False)
 ]
-Revision = Annotated[str, typer.Argument(metavar="REVISION", help="42 or 1.42, as `history` shows it.")]
+Revision = Annotated[
+    str, typer.Argument(parser=parse_revision, metavar="REVISION", help="42 or 1.42, as `history` shows it.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and show the changes, store nothing.")]
 
 
@@ -85,7 +87,7 @@ def rollback(
     newest = hub.get(f"/config/history/{service}", environment=environment, limit=1).value["history"][0]
     current = f"{newest['epoch']}.{newest['revision']}"
     changes = hub.get(f"/config/diff/{service}", environment=environment, from_=current, to=revision).value["changes"]
-    if not output.as_json:
+    if changes and not output.as_json:
         output.text(f"{service} in environment {environment}, back to revision {revision}:")
         change_list.show(output, changes)
     if changes:

@@ -196,4 +196,8 @@ def _count_nodes(value: Any, limit: int) -> int:
 def require_existing(edit: Edit, current: Config | None) -> None:
     """Raise NotFound for an edit that needs a document where there is none."""
     if current is None and not edit.may_create:
-        raise NotFound("there is no such document; PUT or POST creates it")
+        raise NotFound(
+            "there is no such document"
+            if edit.action is Action.DELETED
+            else "there is no such document; PUT or POST creates it"
+        )

@@ -42,14 +42,15 @@ class ConfigHistory:
         self._database = database
 
     async def page(
-        self, service: str, environment: str, *, before: int | None, limit: int
+        self, service: str, environment: str, *, before: str | None, limit: int
     ) -> tuple[list[LogEntry], int | None]:
         """A page of a document's history, newest first, and the `before` of the next one."""
         async with self._database.reading() as connection:
             if await configs.get(connection, service, environment) is None:
                 raise no_document(service, environment)
+            revision = None if before is None else await _revision(connection, await configs.head(connection), before)
             entries, more = await configs.history(
-                connection, service, environment, before=before, limit=limit, max_bytes=PAGE_BYTES
+                connection, service, environment, before=revision, limit=limit, max_bytes=PAGE_BYTES
             )
         return entries, entries[-1].revision if more else None
 
@@ -60,6 +61,8 @@ class ConfigHistory:
             target = head.revision if new is None else await _revision(connection, head, new)
             after = await configs.as_of(connection, service, environment, target)
             if after is None:
+                if new is not None and await configs.get(connection, service, environment) is not None:
+                    raise _not_yet(new)
                 raise no_document(service, environment)
             source = after.revision - 1 if old is None else await _revision(connection, head, old)
             before = await configs.as_of(connection, service, environment, source)
@@ -89,7 +92,7 @@ class ConfigHistory:
             entry = await configs.as_of(connection, service, environment, await _revision(connection, head, at))
         content = None if entry is None else _content(entry)
         if content is None:
-            raise NotFound(f"the document did not exist at revision {at}")
+            raise _not_yet(at)
         return content
 
     async def config_at(self, service: str, environment: str, at: str, *, own: bool) -> PastConfig:
@@ -118,6 +121,10 @@ class ConfigHistory:
 def no_document(service: str, environment: str) -> NotFound:
     """The error for a document that there never was."""
     return NotFound(f"there is no document of {service} in environment {environment}")
+
+
+def _not_yet(at: str) -> NotFound:
+    return NotFound(f"the document did not exist at revision {at}")
 
 
 async def _document(connection: AsyncConnection, entry: LogEntry) -> Document:

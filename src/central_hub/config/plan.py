@@ -68,7 +68,10 @@ def plan(write: Write, document: Document | None, head: Head) -> DocumentChange 
     current = None if document is None else document.config
     require_existing(write.edit, current)
     check_preconditions(write.preconditions, document, head)
-    proposed = write.edit.apply(current)
+    try:
+        proposed = write.edit.apply(current)
+    except Conflict as error:  # a JSON Patch tests what the document says
+        raise _conflict(error.detail, document, head, _etag(document, head)) from error
     if proposed is not None:
         guards.check_limits(proposed)
         guards.check_credentials(proposed)
@@ -95,7 +98,7 @@ def check_preconditions(preconditions: Preconditions, document: Document | None,
     if preconditions == _NONE:
         return  # the usual case of a partial change: spare the hash
     live = document is not None and document.config is not None
-    etag = own_representation(document, head.hub_id, head.epoch).etag if document is not None and live else None
+    etag = _etag(document, head)
     if preconditions.must_not_exist and live:
         raise _conflict("the document exists already; replace it with If-Match", document, head, etag)
     if preconditions.etags is not None:
@@ -113,11 +116,17 @@ def check_preconditions(preconditions: Preconditions, document: Document | None,
             raise _conflict(f"the document is not at revision {preconditions.expected}", document, head, etag)
 
 
+def _etag(document: Document | None, head: Head) -> str | None:
+    if document is None or document.config is None:
+        return None
+    return own_representation(document, head.hub_id, head.epoch).etag
+
+
 def _conflict(sentence: str, document: Document | None, head: Head, etag: str | None) -> Conflict:
     if document is None or document.config is None:
         return Conflict(f"{sentence}: it does not exist", extra={"current_revision": 0})
     return Conflict(
-        f"{sentence}: it is at revision {document.revision}, changed by {document.changed_by}",
+        f"{sentence}: it is at revision {Position(head.epoch, document.revision)}, changed by {document.changed_by}",
         extra={
             "current_etag": etag,
             "current_revision": document.revision,

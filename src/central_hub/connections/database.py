@@ -1,11 +1,9 @@
 """PostgreSQL: a pool, and transactions whose failures say whether anything can have happened."""
 
-import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
-import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -23,8 +21,8 @@ _LOST: Final = (OSError, TimeoutError, InterfaceError, OperationalError, PoolTim
 # SQLSTATE classes of a server that cannot serve now: connection, resources, operator intervention (a shutdown), system;
 # and of a database that is being restored: not there (3D), not taking connections (55000).
 _UNAVAILABLE_CLASSES: Final = ("08", "3D", "53", "55000", "57", "58")
-# What may stand behind the `?` of a URL, besides libpq's sslmode: it becomes an argument of asyncpg or its dialect.
-_URL_PARAMETERS: Final = {*inspect.signature(asyncpg.connect).parameters, "prepared_statement_cache_size"}
+# What may stand behind the `?` of a URL, besides sslmode: arguments of asyncpg and its dialect that may be text.
+_URL_PARAMETERS: Final = {"host", "passfile", "port", "prepared_statement_cache_size", "ssl", "target_session_attrs"}
 
 
 class Database:
@@ -97,7 +95,9 @@ def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
     if sslmode is not None:
         query["ssl"] = sslmode
     if unknown := query.keys() - _URL_PARAMETERS:
-        raise StartupRefused(f"the database URL has parameters that are not known here: {', '.join(sorted(unknown))}")
+        raise StartupRefused(
+            f"the database URL has parameters that Central Hub does not know: {', '.join(sorted(unknown))}"
+        )
     return create_async_engine(
         parsed.set(drivername="postgresql+asyncpg", query=query),
         pool_size=pool_size,

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from central_hub.api.v1.queries import POSITION, Allowance, Environment, Label, Service, Text
+from central_hub.api.v1.queries import POSITION, POSITION_TEXT, Allowance, Environment, Label, Service, Text
 from central_hub.errors import Finding, InvalidRequest
 from central_hub.security.tokens import Verb
 from central_hub_client.strict_json import escape_pointer
@@ -25,7 +25,7 @@ Revision = Annotated[
         _revision_text,
         json_schema_input_type=Annotated[int, Field(ge=0, lt=10**15)] | Annotated[str, Field(pattern=POSITION)],
     ),
-    Field(pattern=POSITION),
+    *POSITION_TEXT,
 ]
 
 

@@ -1,8 +1,10 @@
 """Query parameters, one model a route. What a model does not know is refused: a typo must not act on `default`."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from central_hub_client.wire import DEFAULT_ENVIRONMENT, RESERVED_SERVICE_NAMES, InstanceState
 
@@ -17,9 +19,22 @@ def _storable(text: str) -> str:
     return text
 
 
+def written(pattern: str, rule: str) -> tuple[AfterValidator, Any]:
+    """Text of this pattern: documented as the pattern, refused with the rule, which people can read."""
+
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if compiled.fullmatch(text) is None:
+            raise PydanticCustomError("pattern", "{rule}", {"rule": rule})
+        return text
+
+    return AfterValidator(check), Field(json_schema_extra={"pattern": pattern})
+
+
 Text = Annotated[str, Field(max_length=2000), AfterValidator(_storable)]
 # Printable ASCII and Latin: shown in tables, file names and tickets.
-Label = Annotated[str, Field(pattern=r"^[ -~\u00a1-\u017f]{1,64}$")]
+Label = Annotated[str, *written(r"^[ -~\u00a1-\u017f]{1,64}$", "must have 1 to 64 printable Latin characters")]
 Environment = Annotated[
     str,
     Field(
@@ -44,9 +59,16 @@ Runnable = Annotated[
     ),
 ]
 """A service that can have instances: `_global` is only a document."""
-Allowance = Annotated[str, Field(pattern=r"^(removals|delta|type_reuse|contract|secret:/.{0,1000})$")]
+Allowance = Annotated[
+    str,
+    *written(
+        r"^(removals|delta|type_reuse|contract|secret:/.{0,1000})$",
+        "a guard is named removals, delta, type_reuse, contract or secret:/pointer",
+    ),
+]
 POSITION = r"^((0|[1-9][0-9]{0,14})\.)?(0|[1-9][0-9]{0,14})$"
-PositionText = Annotated[str, Field(pattern=POSITION, description="A revision: `42`, or `1.42` with its epoch.")]
+POSITION_TEXT = written(POSITION, "a revision is written 42 or 1.42 (epoch.revision)")
+PositionText = Annotated[str, *POSITION_TEXT, Field(description="A revision: `42`, or `1.42` with its epoch.")]
 Moment = Annotated[
     str, Field(max_length=64, json_schema_extra={"anyOf": [{"pattern": POSITION}, {"format": "date-time"}]})
 ]
@@ -83,7 +105,7 @@ class DeleteQuery(DocumentQuery):
 
 class HistoryQuery(DocumentQuery):
     limit: int = Field(default=50, ge=1, le=200)
-    before: int | None = Field(default=None, ge=1, le=2**53, description="Entries before this revision.")
+    before: PositionText | None = Field(default=None, description="Entries before this revision.")
     include: Literal["config"] | None = Field(default=None, description="`config` adds the contents.")
 
 

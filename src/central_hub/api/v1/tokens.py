@@ -42,7 +42,7 @@ def routes(hub: CentralHubService) -> APIRouter:
 
     @router.get("")
     async def listed(_grant: Admin, _: Annotated[NoQuery, Query()]) -> Response:
-        """The valid tokens, without the tokens themselves."""
+        """The tokens that were not revoked, the expired ones too, without the tokens themselves."""
         rows = await hub.tokens.listed()
         return Response(orjson.dumps({"tokens": [_described(row) for row in rows]}), media_type="application/json")
 

@@ -25,7 +25,7 @@ Revision = Annotated[
         _revision_text,
         json_schema_input_type=Annotated[int, Field(ge=0, lt=10**15)] | Annotated[str, Field(pattern=POSITION)],
     ),
-    *POSITION_TEXT,
+    POSITION_TEXT[0],
 ]
 
 

@@ -21,7 +21,6 @@ def _storable(text: str) -> str:
 
 def written(pattern: str, rule: str) -> tuple[AfterValidator, Any]:
     """Text of this pattern: documented as the pattern, refused with the rule, which people can read."""
-
     compiled = re.compile(pattern)
 
     def check(text: str) -> str:

@@ -63,6 +63,12 @@ async def test_replacing_needs_the_current_etag(hub: RunningHub, service_name: s
         await put(hub, service_name, {"a": 3}, headers={"If-Match": stale}), 412, "revision_conflict"
     )
     assert problem["current_etag"] == await own_etag(hub, service_name)
+    assert [(change["path"], change["old"], change["new"]) for change in problem["diff"]] == [("/a", 2, 3)]
+    credential = {"a": "AKIA" + "Q3EXAMPLE7Z2B4C6"}
+    secretive = assert_problem(
+        await put(hub, service_name, credential, headers={"If-Match": stale}), 412, "revision_conflict"
+    )
+    assert secretive["diff"] == []
     assert_problem(await put(hub, service_name, {"a": 3}, headers={"If-None-Match": "*"}), 412, "revision_conflict")
     assert (await hub.http.get(path(service_name))).json()["config"] == {"a": 2}
 

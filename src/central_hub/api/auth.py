@@ -8,7 +8,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from central_hub.api.problems import send_problem
-from central_hub.errors import Forbidden, InvalidName, NotFound, StoreUnavailable, Unauthenticated
+from central_hub.errors import Forbidden, InvalidName, StoreUnavailable, Unauthenticated
 from central_hub.security.registry import TokenRegistry
 from central_hub.security.tokens import Grant, Verb
 from central_hub_client.wire import is_document_name, is_environment_name, is_service_name
@@ -17,8 +17,6 @@ from central_hub_client.wire import is_document_name, is_environment_name, is_se
 OPEN_PATHS: Final = frozenset(
     prefix + path for prefix in (b"", b"/api/v1") for path in (b"/health/live", b"/health/ready")
 )
-NOT_YET: Final = frozenset("schema transaction validate".split())
-"""Words of the contract whose routes do not exist yet."""
 
 
 class Authentication:
@@ -68,8 +66,6 @@ def needs(verb: Verb) -> Callable[[Request], Awaitable[Grant]]:
 
 def authorise(grant: Grant, service: str, environment: str) -> None:
     """Raise InvalidName or Forbidden unless the names are well-formed and in the token's scope."""
-    if service in NOT_YET:
-        raise NotFound("there is no such path")
     if not is_document_name(service):
         raise _invalid_service()
     if not is_environment_name(environment):

@@ -4,12 +4,12 @@ Raises the HubError of the first rule that the write breaks, in the order of the
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from central_hub.config import diff, guards
 from central_hub.config.edits import Edit, next_version, require_existing
 from central_hub.config.snapshot import own_representation
-from central_hub.errors import Conflict, PreconditionRequired
+from central_hub.errors import Conflict, HubError, PreconditionRequired
 from central_hub.storage.configs import Action, Document, DocumentChange, Head
 from central_hub_client.wire import Position
 
@@ -67,7 +67,11 @@ def plan(write: Write, document: Document | None, head: Head) -> DocumentChange 
     """The change that `write` makes to `document`; None where it changes nothing."""
     current = None if document is None else document.config
     require_existing(write.edit, current)
-    check_preconditions(write.preconditions, document, head)
+    try:
+        check_preconditions(write.preconditions, document, head)
+    except Conflict as conflict:
+        conflict.extra["diff"] = _diff(write, current)
+        raise
     try:
         proposed = write.edit.apply(current)
     except Conflict as error:  # a JSON Patch tests what the document says
@@ -114,6 +118,18 @@ def check_preconditions(preconditions: Preconditions, document: Document | None,
         revision = document.revision if document is not None and live else 0
         if preconditions.expected != Position(head.epoch, revision):
             raise _conflict(f"the document is not at revision {preconditions.expected}", document, head, etag)
+
+
+def _diff(write: Write, current: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """What the write would alter now that somebody else was faster; nothing where it could not be made at all."""
+    try:
+        proposed = write.edit.apply(current)
+        if proposed is not None:
+            guards.check_limits(proposed)
+            guards.check_credentials(proposed)
+    except HubError:
+        return []
+    return diff.changes(current or {}, proposed or {})
 
 
 def _etag(document: Document | None, head: Head) -> str | None:

@@ -34,6 +34,9 @@ class OneConfig:
         if target.endswith("/keys"):
             key = {"id": "scripted", "algorithm": "ed25519", "public_key": self.public_key}
             await exchange.respond("200 OK", json.dumps({"keys": [key]}).encode(), Content_Type="application/json")
+        elif "/discovery/" in target:
+            incarnation = {"instance_id": "one", "generation": 1, "incarnation_secret": "s", "lease_seconds": 30}
+            await exchange.respond("200 OK", json.dumps(incarnation).encode(), Content_Type="application/json")
         elif "/config/watch" in target and self.has_events:
             await self._stream(exchange)
         elif "/config/watch" in target:

@@ -8,6 +8,7 @@ from central_hub_client.errors import CentralHubError, IncompleteConfig
 from central_hub_client.explain import Explanation
 from central_hub_client.held_config import Source, Status
 from central_hub_client.notifications import SettingsChange
+from central_hub_client.registration import InstanceDescription
 from central_hub_client.sources import ConfigSource
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "ConfigSource",
     "Explanation",
     "IncompleteConfig",
+    "InstanceDescription",
     "Report",
     "SettingsChange",
     "Source",

@@ -35,7 +35,7 @@ class Layer:
     priority: int
     values: Mapping[str, Any]
     places: Mapping[str, str] = field(default_factory=dict)
-    unknown: tuple[str, ...] = ()
+    unknown: tuple[tuple[str, ...], ...] = ()
     has_references: bool = False
     object: ConfigObject | None = None
     variables: tuple[Variable, ...] = ()

@@ -3,7 +3,7 @@
 `model_binding` does the same for Pydantic models and dataclasses; it is loaded where one is given.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -45,8 +45,8 @@ class Binding(Protocol[S_co]):
     def json_schema(self) -> Mapping[str, Any] | None: ...
 
     @property
-    def reads(self) -> frozenset[str] | None:
-        """The dotted paths of the leaves that were ever read, None where that is not known."""
+    def reads(self) -> frozenset[tuple[str, ...]] | None:
+        """The paths of the leaves that were ever read, None where that is not known."""
 
     def bind(self, values: dict[str, Any]) -> S_co:
         """Raises Refused."""
@@ -65,10 +65,10 @@ class PlainBinding:
     json_schema = None
 
     def __init__(self) -> None:
-        self._reads: set[str] = set()
+        self._reads: set[tuple[str, ...]] = set()
 
     @property
-    def reads(self) -> frozenset[str]:
+    def reads(self) -> frozenset[tuple[str, ...]]:
         return frozenset(self._reads.copy())
 
     def bind(self, values: dict[str, Any]) -> ReadOnlyDict:
@@ -81,15 +81,6 @@ class PlainBinding:
 
     def tree(self, value: Any) -> Any:
         return value._values if isinstance(value, ReadOnlyDict) else value
-
-
-def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The leaves of a tree with their paths: a scalar, a list or an empty object each is one."""
-    if isinstance(value, Mapping) and (value or not path):
-        for key, item in value.items():
-            yield from leaves(item, (*path, str(key)))
-    else:
-        yield path, value
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:

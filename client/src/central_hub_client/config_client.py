@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final, Self
 
 from central_hub_client import client_settings, layers, seed
@@ -17,6 +18,8 @@ from central_hub_client.hub_api import HubApi
 from central_hub_client.key_ring import KeyRing
 from central_hub_client.last_known_good import LastKnownGood
 from central_hub_client.refresh import Refresher
+from central_hub_client.registration import InstanceDescription, Registration
+from central_hub_client.report import InstanceReport
 from central_hub_client.updates import Bus, follow_events
 from central_hub_client.wire import ConfigObject, is_service_name
 
@@ -104,6 +107,10 @@ class ConfigClient:
         self._was_started = False
         self._supervisor: Callable[[ConfigObject], None] | None = None
         self._approved: ConfigObject | None = None
+        self._report: Callable[[], InstanceReport] | None = None
+        self._description = InstanceDescription()
+        self._registration: Registration | None = None
+        self._is_forked = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -122,12 +129,17 @@ class ConfigClient:
 
     @property
     def instance_id(self) -> str:
-        """As given, else the host's name: stable across restarts, and numbered where a host runs several."""
-        if self._settings.instance_id is not None:
-            return self._settings.instance_id
-        host = socket.gethostname().encode("ascii", "replace").decode() or "unnamed"
-        slot = self._files.slot
-        return f"{host}-{os.getpid()}" if slot == 0 else host if slot == 1 else f"{host}-{slot}"
+        """As given, else the host's name: stable across restarts, and numbered where a host runs several.
+
+        A forked process is another instance: what was given is then numbered too.
+        """
+        given, slot = self._settings.instance_id, self._files.slot
+        if given is not None and not self._is_forked:
+            return given
+        name = given or socket.gethostname().encode("ascii", "replace").decode() or "unnamed"
+        if slot == 0:
+            return f"{name}-{os.getpid()}"
+        return name if slot == 1 and given is None else f"{name}-{slot}"
 
     @property
     def has_hub(self) -> bool:
@@ -170,7 +182,7 @@ class ConfigClient:
             self._was_started = True
             for problem in self._settings.problems:
                 logger.error("a setting is left out: service=%s: %s", self.service_name, problem)
-            works = (self._prepare, self._ask, self._follow_events, self._follow_bus, self._keep_saving)
+            works = (self._prepare, self._ask, self._follow_events, self._follow_bus, self._register, self._keep_saving)
             self._tasks = [self._background(work) for work in works]
             for listener in self._listeners:
                 self._listeners[listener] = self._background(listener.run)
@@ -190,6 +202,8 @@ class ConfigClient:
         self._tasks = []
         await self._end({task for task in tasks if task is not asyncio.current_task()})  # a listener may be the caller
         await self._save()
+        if self._registration is not None:
+            await self._registration.stop()
         await self._api.close()
         await run_blocking(self._files.close)
 
@@ -241,11 +255,24 @@ class ConfigClient:
         self._approved = received
         self._unsaved.set()
 
-    def fresh_copy(self) -> "ConfigClient":
+    def register(self, report: Callable[[], InstanceReport], description: InstanceDescription) -> None:
+        """Once started, register this instance at the hub, and send what `report` says with every heartbeat, until
+        `shutdown`. Call it before the start. The labels given to the client are added to those of the description."""
+        self._report = report
+        self._description = replace(description, labels={**self.labels, **description.labels})
+
+    def report_soon(self) -> None:
+        """The report has changed. Call it on the event loop."""
+        if self._registration is not None:
+            self._registration.report_soon()
+
+    def fresh_copy(self, *, is_forked: bool = False) -> "ConfigClient":
         """A client like this one, not started, that begins with what this one holds: for a forked process, whose
         threads and connections are its parent's, and for another start after `shutdown`."""
         copy = ConfigClient(self.service_name, **self._arguments)
         copy._held.inherit(self._held)
+        copy._report, copy._description = self._report, self._description
+        copy._is_forked = self._is_forked or is_forked
         return copy
 
     def let_go(self) -> None:
@@ -293,6 +320,22 @@ class ConfigClient:
             await self._prepared.wait()
             await self._keys.recall()
             await self._bus.run()
+
+    async def _register(self) -> None:
+        if self._report is None or not self.has_hub:
+            return
+        # After the configuration was asked for, which the service waits for; and only now it is known who this is.
+        await self._prepared.wait()
+        await self._refresher.attempted.wait()
+        self._registration = Registration(
+            self._api,
+            self.service_name,
+            self.environment,
+            self.instance_id,
+            self._report,
+            description=self._description,
+        )
+        self._registration.start()
 
     async def _restore(self) -> None:
         remembered = await run_blocking(self._files.open_and_load)

@@ -14,12 +14,14 @@ from central_hub_client.binding import Binding, PlainBinding, Refused, S, nested
 from central_hub_client.blocking import wait_for_future
 from central_hub_client.change import changed_paths
 from central_hub_client.config_client import START_SECONDS, ConfigClient
-from central_hub_client.config_report import Report, make_report
+from central_hub_client.config_report import Report, Standing, standing
 from central_hub_client.errors import Finding, IncompleteConfig, InvalidConfig
 from central_hub_client.explain import Explanation, explain, explain_all
 from central_hub_client.keeper import Keeper
 from central_hub_client.manager_status import ManagerStatus, status_of
 from central_hub_client.notifications import Callback, Changes, SettingsChange, Subscriber
+from central_hub_client.registration import InstanceDescription
+from central_hub_client.report import InstanceReport
 from central_hub_client.section import Section
 from central_hub_client.sources import CUSTOM_PRIORITY, ConfigSource
 from central_hub_client.sources.files import files_of
@@ -43,6 +45,9 @@ class ConfigManager(Generic[S]):
     nobody started; without one the manager makes its own where a URL is known. Files are `<environment>`, `<service>`
     and `default` in `config_dir`, as .json, .yaml or .toml. `strict=True` makes `start` raise IncompleteConfig where
     required values come from nowhere; else the first use of `current` does.
+
+    While it runs, the hub is told in the background that this instance is there, and what of its configuration it uses
+    (names of keys, no values): `register` may describe the instance (labels, version, host, port, …), or be False.
     """
 
     current: S
@@ -61,6 +66,7 @@ class ConfigManager(Generic[S]):
         token: str | None = None,
         environment: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        register: bool | InstanceDescription = True,
     ) -> None: ...
 
     @overload
@@ -76,6 +82,7 @@ class ConfigManager(Generic[S]):
         token: str | None = None,
         environment: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        register: bool | InstanceDescription = True,
     ) -> None: ...
 
     def __init__(
@@ -90,6 +97,7 @@ class ConfigManager(Generic[S]):
         token: str | None = None,
         environment: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        register: bool | InstanceDescription = True,
     ) -> None:
         self.service_name = service_name
         self._strict = strict
@@ -117,6 +125,9 @@ class ConfigManager(Generic[S]):
         self._subscribers: list[Subscriber[S] | Changes[S]] = []
         self._found: dict[str, Any] = {}
         self.current = cast(S, AbsentConfig(self._incomplete))
+        if client is not None and register is not False:
+            description = register if isinstance(register, InstanceDescription) else InstanceDescription()
+            client.register(self._instance_report, description)
         self._keeper: Keeper[S] = Keeper(
             service_name, self.environment, self._binding, client, [*files], self._swapped, self._forked
         )
@@ -207,8 +218,7 @@ class ConfigManager(Generic[S]):
 
     def report(self) -> Report:
         """What of the configuration is used and what is not. Takes milliseconds: not for every request."""
-        missing = "; ".join(map(str, self._keeper.incomplete)) or None
-        return make_report(self._keeper.snapshot, self._binding, self._keeper.rejections, incomplete=missing)
+        return self._standing().to_report()
 
     @property
     def status(self) -> ManagerStatus:
@@ -259,6 +269,15 @@ class ConfigManager(Generic[S]):
         finally:
             listener.stop()
             self._unsubscribe(listener)
+
+    def _standing(self) -> Standing:
+        keeper = self._keeper
+        missing = "; ".join(map(str, keeper.incomplete)) or None
+        offered = None if keeper.offered is None else keeper.offered.position
+        return standing(keeper.snapshot, self._binding, keeper.rejections, offered=offered, incomplete=missing)
+
+    def _instance_report(self) -> InstanceReport:
+        return self._standing().to_instance_report()
 
     def _snapshot(self) -> Snapshot[S]:
         if self._keeper.snapshot is None:

@@ -4,11 +4,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from central_hub_client import layers
+from central_hub_client import layers, report
 from central_hub_client.assembly import HUB, Layer, Rejection, Snapshot
-from central_hub_client.binding import Binding, leaves
+from central_hub_client.binding import Binding
+from central_hub_client.layers import leaves
+from central_hub_client.report import InstanceReport
 from central_hub_client.sources import HUB_PRIORITY, SAFE_DEFAULTS_PRIORITY
+from central_hub_client.strict_json import escape_pointer
 from central_hub_client.wire import Position, content_hash
+
+Path = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,49 +40,110 @@ class Report:
     schema_hash: str | None = None
 
 
-def make_report(
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an instance stands to its configuration, with keys as paths: only those survive a key that has a dot in it.
+
+    `unknown` is of all layers, `unknown_to_model` of the hub's alone. `offered` is the position of what the hub offers.
+    """
+
+    unknown: frozenset[Path] = frozenset()
+    unknown_to_model: frozenset[Path] = frozenset()
+    shadowed: frozenset[Path] = frozenset()
+    defaulted: frozenset[Path] = frozenset()
+    unread: frozenset[Path] = frozenset()
+    local_keys: frozenset[Path] = frozenset()
+    applied: Position | None = None
+    offered: Position | None = None
+    refused: Rejection | None = None
+    reason: str | None = None
+    schema: Mapping[str, Any] | None = field(default=None, repr=False)
+    schema_hash: str | None = None
+
+    def to_report(self) -> Report:
+        """For people."""
+        return Report(
+            unknown=_dotted(self.unknown),
+            shadowed=_dotted(self.shadowed),
+            defaulted=_dotted(self.defaulted),
+            unread=_dotted(self.unread),
+            local_keys=_dotted(self.local_keys),
+            applied=self.applied,
+            rejected=_position(self.refused),
+            reason=self.reason,
+            schema=self.schema,
+            schema_hash=self.schema_hash,
+        )
+
+    def to_instance_report(self) -> InstanceReport:
+        """For the hub."""
+        rejected = _position(self.refused)
+        if rejected is None and self.applied is None and self.reason is not None:
+            rejected = self.offered  # nothing is refused, but it is not enough to run on
+        return InstanceReport(
+            applied=self.applied,
+            rejected=None if rejected is None else report.Rejection(rejected, self.reason or ""),
+            unknown=_pointers(self.unknown_to_model),
+            shadowed=_pointers(self.shadowed),
+            defaulted=_pointers(self.defaulted),
+            unread=_pointers(self.unread),
+            local_keys=_pointers(self.local_keys),
+            schema=self.schema,
+            schema_hash=self.schema_hash,
+        )
+
+
+def standing(
     snapshot: Snapshot[Any] | None,
     binding: Binding[Any],
     rejections: Mapping[str, Rejection],
     *,
+    offered: Position | None = None,
     incomplete: str | None = None,
-) -> Report:
+) -> Standing:
+    """What follows from the configuration in use, and from what is offered and not used."""
     schema = binding.json_schema
     refused = rejections.get(HUB)
     # The hub's own first: it is the one that the hub can do something about.
     first = refused or next(iter(rejections.values()), None)
-    report = Report(
-        rejected=_position(refused),
+    found = Standing(
+        offered=offered,
+        refused=refused,
         reason=first.reason if first is not None else incomplete,
         schema=schema,
         schema_hash=None if schema is None else content_hash(schema),
     )
-    if snapshot is None:
-        return report
+    return found if snapshot is None else _with_keys(found, snapshot, binding)
+
+
+def _with_keys(found: Standing, snapshot: Snapshot[Any], binding: Binding[Any]) -> Standing:
     hub = snapshot.layer(HUB)
-    hub_keys = set() if hub is None else _paths(hub)
+    hub_keys = frozenset() if hub is None else _paths(hub)
     local = [layer for layer in snapshot.layers if layer is not hub and layer.priority > SAFE_DEFAULTS_PRIORITY]
     set_above = _paths(*(layer for layer in local if layer.priority > HUB_PRIORITY))
-    unknown_to_the_hub = () if hub is None else hub.unknown
-    reads = binding.reads
     set_somewhere = _paths(*snapshot.layers)
+    unknown_to_model = frozenset() if hub is None else frozenset(hub.unknown)
+    reads = binding.reads
     return replace(
-        report,
-        unknown=_sorted(path for layer in snapshot.layers for path in layer.unknown),
-        shadowed=_dotted(path for path in hub_keys if _is_set(path, set_above)),
-        defaulted=_dotted(path for path, _ in leaves(binding.tree(snapshot.value)) if not _is_set(path, set_somewhere)),
-        unread=_sorted(unknown_to_the_hub if reads is None else set(_dotted(hub_keys)) - reads),
-        local_keys=_dotted(_paths(*local)),
+        found,
+        unknown=frozenset(path for layer in snapshot.layers for path in layer.unknown),
+        unknown_to_model=unknown_to_model,
+        shadowed=frozenset(path for path in hub_keys if _is_set(path, set_above)),
+        defaulted=frozenset(
+            path for path, _ in leaves(binding.tree(snapshot.value)) if path and not _is_set(path, set_somewhere)
+        ),
+        unread=unknown_to_model if reads is None else hub_keys - reads,
+        local_keys=_paths(*local),
         applied=None if hub is None or hub.object is None else hub.object.position,
     )
 
 
-def _paths(*some: Layer) -> set[tuple[str, ...]]:
+def _paths(*some: Layer) -> frozenset[Path]:
     """The paths of the leaves that layers set together."""
-    return {path for path, _ in leaves(layers.merge([layer.values for layer in some])) if path}
+    return frozenset(path for path, _ in leaves(layers.merge([layer.values for layer in some])) if path)
 
 
-def _is_set(path: tuple[str, ...], found: set[tuple[str, ...]]) -> bool:
+def _is_set(path: Path, found: frozenset[Path]) -> bool:
     return any(path[:length] in found for length in range(1, len(path) + 1))
 
 
@@ -87,9 +153,9 @@ def _position(rejection: Rejection | None) -> Position | None:
     return Position(rejection.epoch, rejection.revision)
 
 
-def _dotted(paths: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    return _sorted(".".join(path) for path in paths if path)
+def _dotted(paths: Iterable[Path]) -> tuple[str, ...]:
+    return tuple(sorted({".".join(path) for path in paths}))
 
 
-def _sorted(paths: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(set(paths)))
+def _pointers(paths: Iterable[Path]) -> tuple[str, ...]:
+    return tuple(sorted("".join(f"/{escape_pointer(key)}" for key in path) for path in paths))

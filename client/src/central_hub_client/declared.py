@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Final, Self
 
+from central_hub_client.layers import leaves
+
 OTHER_NAMES: Final = "x-other-names"
 """In an object's schema: further spellings of its keys, each with the one under `properties`."""
 
@@ -82,11 +84,11 @@ class Shape:
         found = [taken for schema in self._alternatives if (taken := _further(schema)) is not None]
         return type(self)(self._root, found) if found else None
 
-    def fit(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """`values` without what is not declared, at every depth, keys spelled as declared; and the dotted paths of
-        what was left out."""
-        unknown: list[str] = []
-        fitted = self._fit_object(values, "", unknown)
+    def fit(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, ...], ...]]:
+        """`values` without what is not declared, at every depth, keys spelled as declared; and the paths of what was
+        left out."""
+        unknown: list[tuple[str, ...]] = []
+        fitted = self._fit_object(values, (), unknown)
         return fitted, tuple(sorted(unknown))
 
     def has_secret(self, path: Iterable[str]) -> bool:
@@ -113,16 +115,18 @@ class Shape:
                 waiting.extend(part)
         return False
 
-    def _fit(self, value: Any, path: str, unknown: list[str]) -> Any:
+    def _fit(self, value: Any, path: tuple[str, ...], unknown: list[tuple[str, ...]]) -> Any:
         if isinstance(value, _SCALARS):
             return value
         if isinstance(value, Mapping):
             return self._fit_object(value, path, unknown)
         if isinstance(value, list) and not all(isinstance(item, _SCALARS) for item in value):
-            return [self.items._fit(item, f"{path}.{index}", unknown) for index, item in enumerate(value)]
+            return [self.items._fit(item, (*path, str(index)), unknown) for index, item in enumerate(value)]
         return value
 
-    def _fit_object(self, values: Mapping[str, Any], path: str, unknown: list[str]) -> dict[str, Any]:
+    def _fit_object(
+        self, values: Mapping[str, Any], path: tuple[str, ...], unknown: list[tuple[str, ...]]
+    ) -> dict[str, Any]:
         if not self._takes_objects:
             return dict(values)  # of a wrong type altogether: for the model to refuse
         fitted: dict[str, Any] = {}
@@ -130,13 +134,13 @@ class Shape:
             key = self._other_names.get(written, written)
             child = self.child(key)
             if child is None:
-                unknown.extend(_leaves(value, f"{path}.{key}" if path else key))
+                unknown.extend(leaf for leaf, _ in leaves(value, (*path, key)))
             elif key != written and key in values:
                 continue  # given in two spellings: the usual one counts
             elif isinstance(value, _SCALARS):
                 fitted[key] = value
             else:
-                fitted[key] = child._fit(value, f"{path}.{key}" if path else key, unknown)
+                fitted[key] = child._fit(value, (*path, key), unknown)
         return fitted
 
     def _expand(self, schemas: Iterable[_Schema], seen: frozenset[str]) -> Iterator[_Schema]:
@@ -206,11 +210,3 @@ def _is_string(schema: _Schema) -> bool:
 
 def _is_schema(value: Any) -> bool:
     return isinstance(value, Mapping)
-
-
-def _leaves(value: Any, path: str) -> Iterator[str]:
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _leaves(item, f"{path}.{key}")
-    else:
-        yield path

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from central_hub_client import layers
 from central_hub_client.assembly import Layer, Snapshot
-from central_hub_client.binding import Binding, leaves
+from central_hub_client.binding import Binding
 from central_hub_client.secret_references import Reference, unmarked
 from central_hub_client.strict_json import escape_pointer
 
@@ -78,7 +78,7 @@ def _explained(
 ) -> dict[str, Explanation]:
     origins = layers.origins([layer.values for layer in ordered])
     found = {}
-    for path, value in leaves(tree):
+    for path, value in layers.leaves(tree):
         if path:
             dotted = ".".join(path)
             said = _said(path, ordered, origins)

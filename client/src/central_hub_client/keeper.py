@@ -107,6 +107,11 @@ class Keeper(Generic[S]):
         return self._assembly.rejected
 
     @property
+    def offered(self) -> ConfigObject | None:
+        """What the hub says, used or not."""
+        return self._taken
+
+    @property
     def incomplete(self) -> tuple[Problem, ...]:
         return self._assembly.incomplete
 
@@ -165,7 +170,7 @@ class Keeper(Generic[S]):
         self.run = None
         if run is not None and run.background is not None and self.client is not None:
             run.background.abandon()
-            fresh = self.client.fresh_copy()
+            fresh = self.client.fresh_copy(is_forked=True)
             self.client.let_go()
             self.client = fresh
         if is_running:
@@ -240,6 +245,8 @@ class Keeper(Generic[S]):
         if snapshot is not None:
             self.snapshot = snapshot
             self._on_swap(snapshot)
+        if self.run is not None and self.run.background is not None and self.client is not None:
+            self.run.background.call(self.client.report_soon)
 
     def _approve(self, run: Run) -> None:
         layer, client = self._assembly.accepted(HUB), self.client

@@ -3,7 +3,7 @@
 Objects merge recursively; lists and scalars replace; an explicit null is a value like any other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from central_hub_client.strict_json import escape_pointer
@@ -28,6 +28,15 @@ def origins(layers: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     _collect_origins(list(enumerate(layers)), "", found)
     return found
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The leaves of a tree with their paths: a scalar, a list or an empty object each is one."""
+    if isinstance(value, Mapping) and (value or not path):
+        for key, item in value.items():
+            yield from leaves(item, (*path, str(key)))
+    else:
+        yield path, value
 
 
 def _merge_into(target: dict[str, Any], layer: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ class ReadOnlyDict(Mapping[str, Any]):
 
     __slots__ = ("_path", "_reads", "_seen", "_values")
 
-    def __init__(self, values: Mapping[str, Any], reads: set[str], path: str = "") -> None:
+    def __init__(self, values: Mapping[str, Any], reads: set[tuple[str, ...]], path: tuple[str, ...] = ()) -> None:
         self._values = values
         self._reads = reads
         self._path = path
@@ -43,7 +43,7 @@ class ReadOnlyDict(Mapping[str, Any]):
 
     def _first_read(self, key: str) -> Any:
         value = self._values[key]
-        path = f"{self._path}.{key}" if self._path else key
+        path = (*self._path, key)
         if isinstance(value, Mapping):
             value = ReadOnlyDict(value, self._reads, path)
         else:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -220,7 +221,8 @@ class Registration:
             logger.info("the hub does not know this instance, registering again: service=%s: %s", self._service, error)
             self._incarnation = None
         elif error.code != self._failure:
-            logger.warning("no heartbeat: service=%s code=%s: %s", self._service, error.code, error)
+            meaning = "no heartbeat" if self._incarnation is not None else _why_unregistered(error)
+            logger.warning("%s: service=%s code=%s: %s", meaning, self._service, error.code, error)
         self._failure = error.code
 
     async def _pause(self, began: float) -> None:
@@ -248,6 +250,14 @@ def _read(answer: Any, lease_seconds: float) -> _Incarnation:
     if not (isinstance(generation, int) and isinstance(lease, int | float) and 1 <= lease <= 86_400):
         raise InvalidAnswer("the answer to the registration has no generation or no lease")
     return _Incarnation(instance_id, generation, secret, lease)
+
+
+def _why_unregistered(error: CentralHubError) -> str:
+    if isinstance(error, Forbidden):
+        return "the token may not register this instance, so the hub does not show it; the service runs on"
+    if isinstance(error, NotFound) or error.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return "this hub keeps no list of instances, so it does not show this one; the service runs on"
+    return "not registered yet"
 
 
 def _fitting(name: str) -> str:

@@ -482,10 +482,10 @@ def test_reading_by_path_tells_which_values_are_read(tmp_path: Path) -> None:
         binding = manager._binding
         assert binding.reads == frozenset()
         manager.get("a.b")
-        assert binding.reads == {"a.b"}
+        assert binding.reads == {("a", "b")}
         assert manager.current["a"]["c"] == 2
         list(manager.current.items())
-        assert binding.reads == {"a.b", "a.c", "d"}
+        assert binding.reads == {("a", "b"), ("a", "c"), ("d",)}
 
 
 def test_starting_and_stopping_again_works_and_twice_is_once(tmp_path: Path) -> None:

@@ -389,3 +389,21 @@ async def test_an_iterator_that_is_left_is_forgotten(manager_of: Callable[..., A
         hub.current = config_object(2, document(2))
         assert await asyncio.wait_for(waiting, 10) == 2
         assert not manager._subscribers
+
+
+async def test_a_hub_that_keeps_no_list_of_instances_is_told_of_once_and_followed_all_the_same(
+    manager_of: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Older(OneConfig):
+        async def __call__(self, exchange: Exchange) -> None:
+            if "/discovery/" in exchange.request.target:
+                await exchange.respond("404 Not Found")
+            else:
+                await super().__call__(exchange)
+
+    hub = Older(config_object(1, document(150)))
+    async with scripted_server(hub) as server, manager_of(server.url) as manager:
+        await until(lambda: len(server.asked("discovery/register")) >= 2)
+        hub.current = config_object(2, document(200))
+        await until(lambda: manager.current.operational.batch_size == 200)
+    assert caplog.text.count("this hub keeps no list of instances") == 1

@@ -124,6 +124,7 @@ class ConfigManager(Generic[S]):
         self._binding = _binding(schema)
         self._subscribers: list[Subscriber[S] | Changes[S]] = []
         self._found: dict[str, Any] = {}
+        self._told: tuple[tuple[Any, ...], InstanceReport] | None = None
         self.current = cast(S, AbsentConfig(self._incomplete))
         if client is not None and register is not False:
             description = register if isinstance(register, InstanceDescription) else InstanceDescription()
@@ -277,7 +278,18 @@ class ConfigManager(Generic[S]):
         return standing(keeper.snapshot, self._binding, keeper.rejections, offered=offered, incomplete=missing)
 
     def _instance_report(self) -> InstanceReport:
-        return self._standing().to_instance_report()
+        """Asked for with every heartbeat, and made anew only where something it follows from has changed."""
+        keeper, reads = self._keeper, self._binding.reads
+        basis = (
+            keeper.snapshot,
+            keeper.rejections,
+            keeper.incomplete,
+            keeper.offered,
+            None if reads is None else len(reads),
+        )
+        if self._told is None or self._told[0] != basis:
+            self._told = basis, self._standing().to_instance_report()
+        return self._told[1]
 
     def _snapshot(self) -> Snapshot[S]:
         if self._keeper.snapshot is None:

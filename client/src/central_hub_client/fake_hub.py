@@ -191,6 +191,14 @@ class FakeHub:
         return found if found is not None and found.position > after else None
 
 
+INCARNATION: Final = {
+    "instance_id": "fake-hub",
+    "generation": 1,
+    "incarnation_secret": "none",
+    "schema_needed": False,
+}
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
@@ -269,8 +277,11 @@ class _Handler(BaseHTTPRequestHandler):
         return self._refuse(404, ErrorCode.NOT_FOUND, "a fake hub has no such route")
 
     def do_POST(self) -> None:
-        self.close_connection = True  # the body stays unread
-        self._refuse(405, ErrorCode.METHOD_NOT_ALLOWED, "a fake hub is written to by its own methods")
+        self.close_connection = True
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))  # unread, it would reset the connection
+        if self.path.startswith(f"{API_PREFIX}/discovery/"):
+            return self._send(200, INCARNATION)  # who registers is let in, and forgotten
+        return self._refuse(405, ErrorCode.METHOD_NOT_ALLOWED, "a fake hub is written to by its own methods")
 
     do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815 - so are they called
 

@@ -42,7 +42,9 @@ class ModelBinding(Generic[S]):
 
     @cached_property
     def json_schema(self) -> Mapping[str, Any] | None:
-        return self._schema(_TolerantSchema)
+        """What the hub is told. Where a secret is declared, no default is: it could hold one."""
+        has_secret = self.shape is not None and self.shape.has_any_secret
+        return self._schema(_WithoutDefaults if has_secret else _TolerantSchema)
 
     def bind(self, values: dict[str, Any]) -> S:
         try:
@@ -133,6 +135,11 @@ class _TolerantSchema(GenerateJsonSchema):
 
     def handle_invalid_for_json_schema(self, schema: core_schema.CoreSchema, error_info: str) -> JsonSchemaValue:
         return {}
+
+
+class _WithoutDefaults(_TolerantSchema):
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
 
 
 class _DeclaredKeys(_TolerantSchema):

@@ -419,6 +419,24 @@ def test_the_report_says_what_is_used_and_what_is_not(tmp_path: Path, monkeypatc
     assert report.applied is report.rejected is report.reason is None
 
 
+class Account(BaseModel):
+    key: str = Field("hunter2", json_schema_extra={"x-secret": True})
+
+
+class WithAccount(BaseModel):
+    account: Account = Account()
+    size: int = 7
+
+
+def test_the_schema_that_is_reported_holds_no_default_where_a_secret_is_declared() -> None:
+    manager = ConfigManager("orders", WithAccount, config_dir=None)
+    schema = manager.report().schema
+    assert schema is not None
+    assert "hunter2" not in str(schema)
+    assert "required" not in schema
+    assert set(schema["properties"]) == {"account", "size"}
+
+
 class Login(BaseModel):
     model_config = ConfigDict(frozen=True)
     user: str = ""

@@ -3,9 +3,8 @@
 import asyncio
 import signal
 import sys
-from typing import Any
 
-from central_hub_client import ConfigChange, ConfigClient
+from central_hub_client import ConfigManager
 
 from . import events, health
 from .bars import BarStore
@@ -21,26 +20,17 @@ SERVICE = "polygon-historical-downloader"
 
 async def serve(connection: Connection) -> None:
     """Run until SIGTERM or SIGINT; the pages in hand are finished and stored."""
-    client = ConfigClient(SERVICE, safe_defaults=Settings().model_dump(mode="json"))
-
-    def freshness() -> dict[str, Any]:
-        status = client.status
-        return {"source": status.source, "stale": status.stale}
-
-    live = LiveSettings(Settings(), freshness=freshness)
-    events.configure(live.current.settings.logging)
-    live.on_change(lambda _, new: events.configure(new.logging))
-
-    def follow(change: ConfigChange) -> None:
-        live.adopt(change.new, client.status.revision, change.changed)
-
-    traffic = Traffic(live)
+    # The model's defaults are what it runs on where no hub has ever answered.
+    manager = ConfigManager(SERVICE, Settings, config_dir=None)
+    events.configure(manager.current.logging)
     api = PolygonApi(connection.base_url, connection.api_key)
     bars = BarStore(connection.database)
     try:
-        await client.init_async()
-        client.on_config_update(follow)
-        live.adopt(await client.get_config(), client.status.revision)
+        await manager.start_async()
+        live = LiveSettings(manager)
+        events.configure(live.current.settings.logging)
+        live.on_change(lambda _, new: events.configure(new.logging))
+        traffic = Traffic(live)
         downloader = Downloader(live, traffic, api, bars)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, downloader.stop)
@@ -50,7 +40,7 @@ async def serve(connection: Connection) -> None:
             tasks.create_task(downloader.run())
         events.info("stopped", bars=await bars.count(), **live.current.stamp)
     finally:
-        await client.shutdown()
+        await manager.stop_async()
         await api.close()
         await bars.close()
 

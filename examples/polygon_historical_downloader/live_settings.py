@@ -1,10 +1,10 @@
-"""The settings the service works with now: the last ones from the hub that it could understand."""
+"""The settings the service works with now, and where they come from."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
+from central_hub_client import ConfigManager, SettingsChange
 
 from . import events
 from .settings import Settings
@@ -25,40 +25,29 @@ class Working:
 
 
 class LiveSettings:
-    """Swapped whole, between two units of work. `freshness` says, whenever asked, where they come from and how old."""
+    """The manager's settings, swapped whole between two steps of the event loop that this was made in.
 
-    def __init__(
-        self, settings: Settings, *, freshness: Callable[[], Mapping[str, Any]] = lambda: {"source": "defaults"}
-    ) -> None:
-        self._settings = settings
-        self._revision: int | None = None
-        self._freshness = freshness
+    Make it once the manager has started.
+    """
+
+    def __init__(self, manager: ConfigManager[Settings]) -> None:
+        self._manager = manager
         self._listeners: list[Callable[[Settings, Settings], None]] = []
+        manager.on_config_update(self._adopt)
+        self._settings, self._revision = manager.current, manager.status.revision
+        events.info("config_loaded", **self.current.stamp)
 
     @property
     def current(self) -> Working:
-        return Working(self._settings, self._revision, self._freshness())
+        status = self._manager.status
+        return Working(self._settings, self._revision, {"source": status.source, "stale": status.stale})
 
     def on_change(self, listener: Callable[[Settings, Settings], None]) -> None:
         """Call `listener(old, new)` after every change."""
         self._listeners.append(listener)
 
-    def adopt(self, config: Mapping[str, Any], revision: int | None, paths: tuple[str, ...] = ()) -> None:
-        """Work with `config` from the next unit on; what cannot be understood is refused whole, and said.
-
-        `paths` names what changed; empty for the configuration that the service starts with.
-        """
-        try:
-            new = Settings.model_validate(config)
-        except ValidationError as error:
-            # Without the values: nobody knows what somebody pasted into the wrong field.
-            reasons = [
-                f"{'.'.join(map(str, finding['loc']))}: {finding['msg']}"
-                for finding in error.errors(include_input=False, include_url=False, include_context=False)
-            ]
-            events.warning("config_refused", refused_revision=revision, reasons=reasons, **self.current.stamp)
-            return
-        old, self._settings, self._revision = self._settings, new, revision
-        events.info("config_changed" if paths else "config_loaded", paths=paths, **self.current.stamp)
+    async def _adopt(self, change: SettingsChange[Settings]) -> None:
+        old, self._settings, self._revision = self._settings, change.new, self._manager.status.revision
+        events.info("config_changed", paths=change.changed, **self.current.stamp)
         for listener in self._listeners:
-            listener(old, new)
+            listener(old, change.new)

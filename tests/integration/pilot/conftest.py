@@ -17,7 +17,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from central_hub_client import layers
+from central_hub_client import ConfigManager, layers
+from central_hub_client.testing import FakeHub
 from examples.polygon_historical_downloader import health
 from examples.polygon_historical_downloader.bars import BarStore
 from examples.polygon_historical_downloader.downloader import Downloader
@@ -27,6 +28,7 @@ from examples.polygon_historical_downloader.settings import Settings
 from examples.polygon_historical_downloader.traffic import Traffic
 
 REPOSITORY = Path(__file__).parents[3]
+SERVICE = "polygon-historical-downloader"
 KEY = "a-key-for-the-stand-in"
 
 # Two series, small and quick, over days that are past: the same bars whenever the test runs.
@@ -78,18 +80,16 @@ class Events:
 class Pilot:
     """A downloader at work, and what it writes."""
 
-    live: LiveSettings
+    hub: FakeHub
     downloader: Downloader
     events: Events
     database: Path
     config: dict[str, Any]
-    revision: int = 0
 
     def change(self, patch: Mapping[str, Any]) -> None:
-        """What the hub would push: the configuration with `patch` merged in."""
+        """Store the configuration with `patch` merged in; the pilot hears of it soon."""
         self.config = layers.merge([self.config, patch])
-        self.revision += 1
-        self.live.adopt(self.config, self.revision, ("patched",))
+        self.hub.set(SERVICE, self.config)
 
     async def finish_sweep(self) -> None:
         await self.events.seen("sweep_finished", len(self.events.named("sweep_finished")) + 1)
@@ -143,19 +143,29 @@ def run_pilot(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> RunPilot:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> AsyncIterator[Pilot]:
         config = layers.merge([SMALL, patch or {}])
-        live = LiveSettings(Settings.model_validate(config))
-        traffic, api, bars = Traffic(live), PolygonApi(url, key), BarStore(tmp_path / "bars.sqlite")
-        downloader = Downloader(live, traffic, api, bars, now)
+        hub = FakeHub()
+        hub.set(SERVICE, config)
+        hub.start()
+        manager = ConfigManager(
+            SERVICE, Settings, central_hub_url=hub.url, token="t", cache_dir=tmp_path / "cache", config_dir=None
+        )
+        api, bars = PolygonApi(url, key), BarStore(tmp_path / "bars.sqlite")
         caplog.clear()
         try:
+            await manager.start_async(20)
+            live = LiveSettings(manager)
+            traffic = Traffic(live)
+            downloader = Downloader(live, traffic, api, bars, now)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(downloader.run())
                 tasks.create_task(health.watch(live, traffic, api, bars))
-                yield Pilot(live, downloader, Events(caplog.records), tmp_path / "bars.sqlite", config)
+                yield Pilot(hub, downloader, Events(caplog.records), tmp_path / "bars.sqlite", config)
                 downloader.stop()
         finally:
+            await manager.stop_async()
             await api.close()
             await bars.close()
+            hub.stop()
 
     return run
 

@@ -2,7 +2,9 @@
 
 import asyncio
 
-from .conftest import RunPilot, StartStandIn
+import pytest
+
+from .conftest import RunPilot, StartStandIn, until
 
 SLOW = {"operational": {"batch_size": 2}, "download": {"rate_limit_per_sec": 20}}
 
@@ -15,9 +17,9 @@ async def test_the_next_page_has_the_new_batch_size(start_stand_in: StartStandIn
         pages = await pilot.events.seen("page_stored", before + 10)
         pilot.change({"download": {"rate_limit_per_sec": 500}})
         await pilot.finish_sweep()
-    later = [page for page in pages if page["revision"] == 1]
+    later = [page for page in pages if page["revision"] == 2]
     # Pages already in flight are finished with the settings they were asked with, and say so.
-    assert {(page["batch_size"], page["revision"]) for page in pages} == {(2, None), (7, 1)}
+    assert {(page["batch_size"], page["revision"]) for page in pages} == {(2, 1), (7, 2)}
     assert pages[-len(later) :] == later
     assert pilot.query("SELECT count(*) FROM bars") == [(117 + 119 + 11,)]
 
@@ -80,18 +82,19 @@ async def test_timeframes_and_granularity_decide_which_bars_are_asked_for(
 
 
 async def test_a_configuration_that_makes_no_sense_is_refused_and_the_last_good_one_kept(
-    start_stand_in: StartStandIn, run_pilot: RunPilot
+    start_stand_in: StartStandIn, run_pilot: RunPilot, caplog: pytest.LogCaptureFixture
 ) -> None:
     stand_in = start_stand_in()
     async with run_pilot(stand_in.url, SLOW) as pilot:
         await pilot.events.seen("page_stored")
         pilot.change({"operational": {"batch_size": -1}, "logging": {"level": "a pasted password"}})
-        refusal = (await pilot.events.seen("config_refused"))[0]
+        await until(lambda: any(record.levelname == "ERROR" for record in caplog.records))
         pages = await pilot.events.seen("page_stored", len(pilot.events.named("page_stored")) + 3)
     assert {page["batch_size"] for page in pages} == {2}
-    assert refusal["refused_revision"] == 1
-    assert [reason.partition(":")[0] for reason in refusal["reasons"]] == ["operational.batch_size", "logging.level"]
-    assert "password" not in str(refusal)
+    [refusal] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "layer=hub revision=2: operational.batch_size: " in refusal
+    assert "; logging.level: " in refusal
+    assert "password" not in refusal
 
 
 async def test_the_interval_between_sweeps_is_a_setting(start_stand_in: StartStandIn, run_pilot: RunPilot) -> None:

@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench import fanout, heartbeats, memory, reads, starting, writes
+from bench import client, fanout, heartbeats, memory, reads, starting, writes
 from bench.figures import Figure
 from bench.hub import own_servers
 
@@ -26,7 +26,7 @@ BEGIN, END = "<!-- figures: written by `make bench` -->\n", "<!-- end of figures
 async def measure_all(*, quick: bool) -> list[Figure]:
     """Every measurement, one after another."""
     seconds = 0.3 if quick else 4.0
-    figures = await starting.measure()
+    figures = [*await client.measure(quick=quick), *await starting.measure()]
     async with own_servers() as servers:
         figures += await reads.measure(servers, seconds=seconds)
         figures += await writes.measure(servers, seconds=seconds)

@@ -192,7 +192,7 @@ async def test_a_token_without_the_verb_costs_a_line_in_the_log_and_nothing_else
 async def test_a_hub_that_is_not_there_holds_up_neither_start_nor_stop(
     service_name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO, "central_hub_client"):
         client = ConfigClient(service_name, f"http://127.0.0.1:{free_port()}", token="t", cache_dir=tmp_path)
         async with ConfigManager(service_name, Settings, hub=client, config_dir=None) as manager:
             await until(lambda: "not registered yet" in caplog.text)

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
-from central_hub_client.errors import CentralHubError, Forbidden, InvalidAnswer, NotFound
+from central_hub_client.errors import CentralHubError, Forbidden, HubUnreachable, InvalidAnswer, NotFound
 from central_hub_client.hub_api import HubApi
 from central_hub_client.refresh import Backoff
 from central_hub_client.report import InstanceReport
@@ -221,8 +221,10 @@ class Registration:
             logger.info("the hub does not know this instance, registering again: service=%s: %s", self._service, error)
             self._incarnation = None
         elif error.code != self._failure:
+            # That nobody answers is said already by whoever asks for the configuration.
+            level = logging.INFO if isinstance(error, HubUnreachable) else logging.WARNING
             meaning = "no heartbeat" if self._incarnation is not None else _why_unregistered(error)
-            logger.warning("%s: service=%s code=%s: %s", meaning, self._service, error.code, error)
+            logger.log(level, "%s: service=%s code=%s: %s", meaning, self._service, error.code, error)
         self._failure = error.code
 
     async def _pause(self, began: float) -> None:

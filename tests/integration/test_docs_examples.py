@@ -1,6 +1,7 @@
 """The Python in the documentation, run as it stands against a hub."""
 
 import ast
+import asyncio
 import inspect
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ from central_hub_client import ConfigClient, Source
 from tests.conftest import RunningHub
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = ["README.md", "client/README.md", "docs/how-to/write-a-service.md"]
+EXAMPLES = ["client/README.md", "docs/how-to/write-a-service.md"]
 STORED = 250
 
 
@@ -58,3 +59,20 @@ async def test_the_example_of_layered_settings_takes_the_hubs_value(
     assert str(STORED) in said
     assert "hub None" in said
     assert any(line.startswith(f"operational.batch_size = {STORED} from hub (revision ") for line in said)
+
+
+async def test_the_first_example_has_the_hubs_value_and_says_where_it_comes_from(
+    hub: RunningHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    answer = await hub.http.put("/api/v1/config/my-service", json={"batch_size": STORED})
+    assert answer.status_code == 200, answer.text
+    monkeypatch.setenv("CENTRAL_HUB_TOKEN", await hub.new_token(services=["my-service"]))
+    monkeypatch.setenv("CENTRAL_HUB_CACHE_DIR", str(tmp_path))
+    names: dict[str, Any] = {"__name__": "example"}
+    # In a thread, as a program of its own: it blocks, and the hub runs on this event loop.
+    await asyncio.to_thread(exec, source.replace("http://127.0.0.1:7000", hub.url), names)
+    await asyncio.to_thread(names["manager"].stop)
+    said = capsys.readouterr().out.splitlines()  # the hub's log is among it
+    assert str(STORED) in said
+    assert any(line.startswith(f"batch_size = {STORED} from hub (revision ") for line in said)

@@ -65,7 +65,8 @@ async def test_the_first_example_has_the_hubs_value_and_says_where_it_comes_from
     hub: RunningHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    answer = await hub.http.put("/api/v1/config/my-service", json={"batch_size": STORED})
+    body = {"service": "my-service", "mode": "merge", "config": {"batch_size": STORED}}
+    answer = await hub.http.post("/api/v1/config/update", json=body)
     assert answer.status_code == 200, answer.text
     monkeypatch.setenv("CENTRAL_HUB_TOKEN", await hub.new_token(services=["my-service"]))
     monkeypatch.setenv("CENTRAL_HUB_CACHE_DIR", str(tmp_path))

@@ -185,7 +185,19 @@ class Stage:
 
     def set(self, *assignments: str) -> datetime:
         """Change the pilot's document by the command line; when the hub committed it."""
-        arguments = ["set", SERVICE, *assignments]
+        self._command("set", SERVICE, *assignments)
+        history = self._http.get(
+            f"{self.hub_url}/api/v1/config/history/{SERVICE}?limit=1", headers=self._authorization()
+        )
+        history.raise_for_status()
+        return datetime.fromisoformat(history.json()["history"][0]["changed_at"])
+
+    def status(self) -> str:
+        """Who runs the pilot's document, once the latest revision has got there: the first line."""
+        return self._command("status", SERVICE, "--wait", "20").splitlines()[0]
+
+    def _command(self, *arguments: str) -> str:
+        """What a command of the command line prints."""
         self.narrator.say(f"$ central-hub {' '.join(arguments)}")
         environment = self._environment(CENTRAL_HUB_URL=self.hub_url, CENTRAL_HUB_TOKEN=self._admin_token())
         answer = subprocess.run(
@@ -197,12 +209,8 @@ class Stage:
             check=False,
         )
         if answer.returncode != 0:
-            raise StepFailed(f"central-hub set ended with {answer.returncode}: {answer.stderr.strip()}")
-        history = self._http.get(
-            f"{self.hub_url}/api/v1/config/history/{SERVICE}?limit=1", headers=self._authorization()
-        )
-        history.raise_for_status()
-        return datetime.fromisoformat(history.json()["history"][0]["changed_at"])
+            raise StepFailed(f"central-hub {arguments[0]} ended with {answer.returncode}: {answer.stderr.strip()}")
+        return answer.stdout
 
     def _start_hub(self) -> Program:
         began = time.monotonic()
@@ -260,7 +268,8 @@ def show(stage: Stage) -> None:
     assignment = f"operational.symbols={json.dumps(symbols, separators=(',', ':'))}"
     since = _change(stage, pilot, "symbols", assignment, lambda page: page["symbol"] == "AUDUSD")
     pilot.wait_for_event("dropping USDJPY", _names("series_dropped", "USDJPY"), after=since)
-    narrator.say("It has begun with AUDUSD and dropped GBPUSD and USDJPY.")
+    narrator.say("It has begun with AUDUSD and dropped GBPUSD and USDJPY, and the hub knows:")
+    narrator.say(stage.status())
 
     narrator.say("Now the hub is killed (SIGKILL). The pilot goes on:")
     stage.hub.kill()

@@ -80,6 +80,7 @@ def test_it_shows_what_it_promises_and_leaves_nothing_behind(demo: Demo) -> None
         for moment in ("the running service", "the first page that shows it"):
             assert re.fullmatch(r"\d+ ms", measured[f"{change}: from commit to {moment}"])
     assert measured["pages stored without a hub"].startswith("15 in ")
+    assert "converged: 1 applied" in demo.output
     assert measured["processes left running"] == "0"
     assert float(measured["the whole demonstration"].removesuffix(" s")) < 120
     assert demo.processes() == []

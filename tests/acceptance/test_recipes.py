@@ -39,7 +39,7 @@ async def fleet() -> AsyncIterator[Fleet]:
 async def place(fleet: Fleet, tmp_path: Path) -> AsyncIterator[Place]:
     (hub,) = fleet.hubs
     await hub.start()
-    body = {"name": "services", "verbs": ["read"], "services": ["*"], "environments": ["*"]}
+    body = {"name": "services", "verbs": ["read", "register"], "services": ["*"], "environments": ["*"]}
     token = (await hub.http.post("/api/v1/tokens", json=body)).json()["token"]
     place = Place(tmp_path, hub, token)
     yield place

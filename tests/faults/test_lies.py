@@ -83,6 +83,8 @@ class Scene:
     async def read(self, hub: RunningHub, service: str) -> Any:
         self.reads += 1
         answer = await hub.http.get(f"/api/v1/config/{service}")
+        if answer.status_code == 404:  # a replica may be asked before it has heard of the service
+            return None
         assert answer.status_code == 200
         return answer.json()["config"]
 

@@ -173,13 +173,14 @@ WATCH: Final[Responses] = {
 
 
 JSON_VALUE: Final = {
-    "description": "Any JSON value that every reader takes for the same: integers within ±(2^53−1), no NUL.",
+    "description": "Any JSON value that every reader takes for the same: integers within ±(2^53−1), no NUL. "
+    "A string has at most 256 KiB in UTF-8, which JSON Schema, counting characters, cannot say.",
     "anyOf": [
         {"type": "null"},
         {"type": "boolean"},
         {"type": "integer", "minimum": -MAX_INTEGER, "maximum": MAX_INTEGER},
         {"type": "number"},
-        {"type": "string", "maxLength": 65_536},
+        {"type": "string"},
         {"type": "array", "items": {"$ref": "#/components/schemas/JsonValue"}},
         {"$ref": "#/components/schemas/Document"},
     ],

@@ -190,6 +190,10 @@ DOCUMENT: Final = {
     "propertyNames": {"maxLength": 128},
     "additionalProperties": {"$ref": "#/components/schemas/JsonValue"},
 }
+_MERGE_PATCH: Final = {
+    "type": "object",
+    "description": "A merge patch (RFC 7396). What it leaves must be a document; what it removes may have any name.",
+}
 _POINTER: Final = {"type": "string", "pattern": "^(/([^~]|~[01])*)?$"}
 _OPERATION: Final = {
     "anyOf": [
@@ -222,7 +226,7 @@ def request_body(model: type[BaseModel] | None, *media_types: str) -> dict[str, 
         content = {"application/json": {"schema": DOCUMENT}}
     else:
         patch: dict[str, Any] = {"type": "array", "items": _OPERATION, "maxItems": 1_000}
-        content = {name: {"schema": patch if name == JSON_PATCH else DOCUMENT} for name in media_types}
+        content = {name: {"schema": patch if name == JSON_PATCH else _MERGE_PATCH} for name in media_types}
     return {"requestBody": {"required": True, "content": content}}
 
 

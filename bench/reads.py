@@ -24,6 +24,7 @@ from bench.server import Server, free_port, running
 CONNECTIONS: Final = 32
 ROUNDS: Final = 9
 PILOT: Final = "polygon-historical-downloader"
+LARGE: Final = "of-45-kilobytes"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def documents() -> dict[str, dict[str, Any]]:
     sample = resources.files("central_hub") / "sample" / f"{PILOT}.json"
     return {
         PILOT: json.loads(sample.read_text()),
-        "of-45-kilobytes": {f"section-{i}": {f"key-{j}": "v" * 24 for j in range(20)} for i in range(56)},
+        LARGE: {f"section-{i}": {f"key-{j}": "v" * 24 for j in range(20)} for i in range(56)},
         "of-1-megabyte": {f"section-{i}": {f"key-{j}": "v" * 80 for j in range(100)} for i in range(97)},
     }
 

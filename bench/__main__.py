@@ -31,7 +31,7 @@ async def measure_all(*, quick: bool) -> list[Figure]:
         figures += await reads.measure(servers, seconds=seconds)
         figures += await writes.measure(servers, seconds=seconds)
         figures += await fanout.measure(servers, subscribers=50 if quick else 1_000)
-        figures += await client_fanout.measure(servers, clients=40 if quick else 1_000)
+        figures += await client_fanout.measure(servers, clients=50 if quick else 1_000)
         figures += await client_idle.measure(servers, quick=quick)
         figures += await heartbeats.measure(servers, instances=100 if quick else 5_000, seconds=5 * seconds)
         figures += await memory.measure(servers, watchers=50 if quick else 2_000)

@@ -25,7 +25,7 @@ from central_hub_client.trust import is_signed, parse_public_keys
 from central_hub_client.wire import update_subject
 
 ROUNDS: Final = 8
-PROCESSES: Final = 4
+CLIENTS_A_PROCESS: Final = 50
 
 
 async def measure(servers: Servers, *, clients: int) -> list[Figure]:
@@ -50,14 +50,13 @@ async def measure(servers: Servers, *, clients: int) -> list[Figure]:
 
 async def _seconds(hub: Hub, kind: str, clients: int, arguments: list[str]) -> float:
     """The median over the rounds, from the request to the last of all processes."""
-    share = max(1, clients // PROCESSES)
     processes = [
         await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bench.client_fanout", kind, str(share), *arguments),
+            *(sys.executable, "-m", "bench.client_fanout", kind, str(CLIENTS_A_PROCESS), *arguments),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
-        for _ in range(PROCESSES)
+        for _ in range(clients // CLIENTS_A_PROCESS)
     ]
     try:
         for process in processes:

@@ -26,7 +26,7 @@ up: install ## start a hub with its own PostgreSQL and NATS and sample documents
 	@exec $(BIN)/central-hub up --sample
 
 test: install ## run all tests on a real PostgreSQL and a real NATS
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 soak: install ## run the long tests: a thousand kills, every byte of an exchange, the full counts (hours)
 	@$(BIN)/python -m pytest -m soak --timeout 0

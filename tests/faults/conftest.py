@@ -3,7 +3,7 @@
 import os
 import random
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
@@ -12,10 +12,25 @@ from tests.faults.report import LINES
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if LINES:
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    lines = [line for report in reports if getattr(report, "when", "") == "teardown" for line in _lines(report)]
+    if lines:
         terminalreporter.section("faults")
-        for line in LINES:
+        for line in lines:
             terminalreporter.write_line(line)
+
+
+def _lines(report: pytest.TestReport) -> list[str]:
+    return [str(value) for name, value in report.user_properties if name == "faults"]
+
+
+@pytest.fixture(autouse=True)
+def told_at_the_end(record_property: Callable[[str, object], None]) -> Iterator[None]:
+    """What a test reports goes along with its result: from the process that runs it to the one that prints."""
+    LINES.clear()
+    yield
+    for line in LINES:
+        record_property("faults", line)
 
 
 @pytest.fixture(scope="session")

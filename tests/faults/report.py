@@ -6,7 +6,7 @@ LINES: list[str] = []
 
 
 def report(test: str, *, seed: int, **figures: Any) -> None:
-    """Keep the line for the end of the run."""
+    """Keep the line for the end of the test."""
     shown = ", ".join(
         f"{name.replace('_', ' ')} {value:.2f}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
         for name, value in figures.items()

@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from central_hub_client import ConfigClient, ConfigManager, SettingsChange, Source, keeper
+from central_hub_client.last_known_good import LastKnownGood, Remembered
 from central_hub_client.wire import Position
 from tests.unit.client.objects import SERVICE, config_object
 from tests.wire.one_config import OneConfig
@@ -175,6 +176,19 @@ async def test_a_service_starts_from_what_was_last_good_with_the_hub_dead(manage
         assert (manager.status.source, manager.status.revision) == (Source.LAST_KNOWN_GOOD, 1)
         assert manager.status.stale
         assert manager.status.error_code == "unreachable"
+
+
+async def test_a_build_starts_from_the_newest_that_its_own_model_takes(
+    manager_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    files = LastKnownGood(tmp_path / "cache", SERVICE, "default", None)
+    files.open()
+    for revision, batch_size in ((1, 10), (2, 20), (3, "of the next build")):
+        files.save(Remembered(config_object(revision, document(batch_size)), confirmed_at=time.time()))
+    files.close()
+    async with manager_of(NOBODY) as manager:
+        assert (manager.current.operational.batch_size, manager.status.revision) == (20, 2)
+        assert manager.status.source is Source.LAST_KNOWN_GOOD
 
 
 async def test_what_the_model_refuses_is_not_used_not_kept_and_told(

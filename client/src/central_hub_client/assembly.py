@@ -40,6 +40,8 @@ class Layer:
     object: ConfigObject | None = None
     variables: tuple[Variable, ...] = ()
     """Of the environment, whose values depend on what the other layers know."""
+    ban: str | None = None
+    """Why it must not be used, whatever it says."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,9 +84,17 @@ class Assembly(Generic[S]):
         self.incomplete: tuple[Problem, ...] = ()
         """Why there is nothing that can be used at all, empty once there is."""
 
-    def offer(self, name: str, priority: int, loaded: Loaded, received: ConfigObject | None = None) -> None:
-        """The source `name` now says this."""
-        layer = Layer(name, priority, loaded.values, loaded.places, object=received)
+    def offer(
+        self,
+        name: str,
+        priority: int,
+        loaded: Loaded,
+        received: ConfigObject | None = None,
+        *,
+        ban: str | None = None,
+    ) -> None:
+        """The source `name` now says this; it is refused for what a ban says."""
+        layer = Layer(name, priority, loaded.values, loaded.places, object=received, ban=ban)
         self._offered[name] = _fitted(layer, self._binding.shape)
 
     def offer_environment(self, variables: tuple[Variable, ...]) -> None:
@@ -106,7 +116,9 @@ class Assembly(Generic[S]):
         The rejections then say what cannot, and why.
         """
         trial = dict(self._offered)
-        refused: dict[str, Refused] = {}
+        refused = {name: Refused([Problem((), layer.ban)]) for name, layer in trial.items() if layer.ban is not None}
+        for name in refused:
+            self._go_without(name, trial)
         first: Refused | None = None
         while True:
             try:
@@ -122,13 +134,16 @@ class Assembly(Generic[S]):
                 for name in culprits:
                     if self._accepted or not all(problem.is_missing for problem in refusal.problems):
                         refused.setdefault(name, refusal)  # what is merely not enough yet is not refused
-                    if name in self._accepted:
-                        trial[name] = self._accepted[name]
-                    else:
-                        trial.pop(name, None)
+                    self._go_without(name, trial)
         self._accepted, self.incomplete = trial, ()
         self._reject(refused)
         return snapshot
+
+    def _go_without(self, name: str, trial: dict[str, Layer]) -> None:
+        if name in self._accepted:
+            trial[name] = self._accepted[name]
+        else:
+            trial.pop(name, None)
 
     def _build(self, offered: Any) -> Snapshot[S]:
         ordered = sorted(offered, key=lambda layer: layer.priority)

@@ -65,7 +65,8 @@ class BaseService(Generic[S]):
         self.draining = asyncio.Event()
         """Set once the service shall end: finish what is at hand, begin nothing new."""
         self._drain_seconds = drain_seconds
-        self._parts: list[_Deadlines] = [_Deadlines("config", _ConfigPart(config), START_SECONDS + 5, STOP_SECONDS + 5)]
+        self._config_part = _ConfigPart(config)
+        self._parts: list[_Deadlines] = [_Deadlines("config", self._config_part, START_SECONDS + 5, STOP_SECONDS + 5)]
         self._started: list[_Deadlines] = []
         self._is_started = False
         self._has_stopped = False
@@ -77,7 +78,8 @@ class BaseService(Generic[S]):
         await self.start()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._suspect_config(error)
         await self.stop()
 
     def add(
@@ -120,6 +122,9 @@ class BaseService(Generic[S]):
                 await self._unless_drained(self.start(), 0.0, None)  # its parts have deadlines of their own
                 if self._is_started:
                     await self._unless_drained(self.work(), self._drain_seconds, CANCEL_SECONDS)
+            except Exception as error:
+                self._suspect_config(error)
+                raise
             finally:
                 await self.stop()
 
@@ -132,7 +137,8 @@ class BaseService(Generic[S]):
                 await entry.start()
                 self._started.append(entry)
                 logger.info("started: service=%s part=%s", self.config.service_name, entry.name)
-        except BaseException:
+        except BaseException as error:
+            self._suspect_config(error)
             await self.stop()
             raise
         self._is_started = True
@@ -163,6 +169,10 @@ class BaseService(Generic[S]):
         elif not self._is_started:
             reasons += [f"{entry.name}: not started yet" for entry in self._parts[len(self._started) :]]
         return _health([*reasons, *_reasons(self._started, "why_dead"), *_reasons(self._started, "why_unready")])
+
+    def _suspect_config(self, error: BaseException | None) -> None:
+        if isinstance(error, Exception):
+            self._config_part.ends_in_good_order = False
 
     async def _stop_all(self) -> None:
         while self._started:
@@ -266,12 +276,13 @@ class _Deadlines:
 class _ConfigPart:
     def __init__(self, config: ConfigManager[Any]) -> None:
         self._config = config
+        self.ends_in_good_order = True
 
     async def start(self) -> None:
         await self._config.start_async()
 
     async def stop(self) -> None:
-        await self._config.stop_async()
+        await self._config.stop_async(in_good_order=self.ends_in_good_order)
 
     def why_unready(self) -> str | None:
         try:

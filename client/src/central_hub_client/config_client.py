@@ -13,10 +13,11 @@ from typing import Any, Final, Self
 from central_hub_client import client_settings, layers, seed
 from central_hub_client.blocking import run_blocking
 from central_hub_client.change import Callback, Listener
+from central_hub_client.crash_record import CrashRecord
 from central_hub_client.held_config import Counts, HeldConfig, Status
 from central_hub_client.hub_api import HubApi
 from central_hub_client.key_ring import KeyRing
-from central_hub_client.last_known_good import LastKnownGood
+from central_hub_client.last_known_good import LastKnownGood, Remembered
 from central_hub_client.refresh import Refresher
 from central_hub_client.registration import InstanceDescription, Registration
 from central_hub_client.report import InstanceReport
@@ -97,6 +98,9 @@ class ConfigClient:
             on_change=self._spread,
         )
         self._files = LastKnownGood(settings.cache_dir, service_name, settings.environment, settings.instance_id)
+        self._build: str | None = None
+        self.crashes = CrashRecord()
+        """How the last runs of this instance ended; empty unless `watch_for_crashes` was called before the start."""
         self._api = HubApi(settings)
         self._keys = KeyRing(settings, self._api, self._files)
         self._refresher = Refresher(self._held, self._api, self._keys, poll_seconds=self._poll_seconds)
@@ -106,6 +110,7 @@ class ConfigClient:
         self._prepared = asyncio.Event()
         self._was_started = False
         self._supervisor: Callable[[ConfigObject], None] | None = None
+        self._is_usable: Callable[[ConfigObject], bool] = lambda _: True
         self._approved: ConfigObject | None = None
         self._report: Callable[[], InstanceReport] | None = None
         self._description = InstanceDescription()
@@ -244,16 +249,23 @@ class ConfigClient:
 
         return stop_listening
 
-    def supervise(self, supervisor: Callable[[ConfigObject], None]) -> None:
+    def supervise(self, supervisor: Callable[[ConfigObject], None], is_usable: Callable[[ConfigObject], bool]) -> None:
         """Hand every object to `supervisor`, on the event loop, as it is taken. From now on only what `approve` is
         called with is remembered on disk: what the supervisor refuses must not be what the next start begins with.
+
+        Of what was remembered, the start takes the first that `is_usable` says yes to, in a thread of its own.
         """
-        self._supervisor = supervisor
+        self._supervisor, self._is_usable = supervisor, is_usable
 
     def approve(self, received: ConfigObject) -> None:
         """The supervisor uses this object. Call it on the event loop."""
         self._approved = received
         self._unsaved.set()
+
+    def watch_for_crashes(self, build: str) -> None:
+        """Once started, know how the last runs of this build ended. Call it before the start, in a process whose end
+        in good order is told to `crashes`."""
+        self._build = "/".join([self._description.version or "", self._description.build or "", build])
 
     def register(self, report: Callable[[], InstanceReport], description: InstanceDescription) -> None:
         """Once started, register this instance at the hub, and send what `report` says with every heartbeat, until
@@ -338,9 +350,15 @@ class ConfigClient:
         self._registration.start()
 
     async def _restore(self) -> None:
-        remembered = await run_blocking(self._files.open_and_load)
+        remembered = await run_blocking(self._open_files)
         if remembered is not None:
             self._held.restore(remembered)
+
+    def _open_files(self) -> Remembered | None:
+        self._files.open()
+        if self._build is not None and self._files.directory is not None:
+            self.crashes.open(self._files.directory, self._build)
+        return next((found for found in self._files.candidates() if self._is_usable(found.object)), None)
 
     async def _plant_seed(self) -> None:
         path = self._settings.seed_file

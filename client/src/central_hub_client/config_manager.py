@@ -140,15 +140,15 @@ class ConfigManager(Generic[S]):
         self.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self.stop(in_good_order=not isinstance(error, Exception))
 
     async def __aenter__(self) -> Self:
         await self.start_async()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop_async()
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        await self.stop_async(in_good_order=not isinstance(error, Exception))
 
     def start(self, deadline: float = START_SECONDS) -> None:
         """Start, and wait until everything was asked, for `deadline` seconds at most; errors end the wait at once.
@@ -166,18 +166,21 @@ class ConfigManager(Generic[S]):
         await wait_for_future(self._keeper.start(deadline).started, deadline)
         self._refuse_to_start_without_values()
 
-    def stop(self) -> None:
-        """Stop updating; what is in use stays readable. Waits for the threads to end, a few seconds at most."""
-        run = self._stop()
-        if run is not None:
-            with suppress(TimeoutError):
-                run.result(STOP_SECONDS)
+    def stop(self, *, in_good_order: bool = True) -> None:
+        """Stop updating; what is in use stays readable. Waits for the threads to end, a few seconds at most.
 
-    async def stop_async(self) -> None:
+        Otherwise than in good order, the service crashes: the revision in use is suspected of it.
+        """
+        ended = self._stop(in_good_order=in_good_order)
+        if ended is not None:
+            with suppress(TimeoutError):
+                ended.result(STOP_SECONDS)
+
+    async def stop_async(self, *, in_good_order: bool = True) -> None:
         """`stop` without blocking the event loop."""
-        run = self._stop()
-        if run is not None:
-            await wait_for_future(run, STOP_SECONDS)
+        ended = self._stop(in_good_order=in_good_order)
+        if ended is not None:
+            await wait_for_future(ended, STOP_SECONDS)
 
     def get(self, path: str, default: Any = None) -> Any:
         """The value at a dotted path such as `operational.batch_size`, or `default` if there is none (null is one)."""
@@ -332,11 +335,11 @@ class ConfigManager(Generic[S]):
         trees = [{} if isinstance(value, AbsentConfig) else self._binding.tree(value) for value in (old, new)]
         return changed_paths(*trees)
 
-    def _stop(self) -> "Future[None] | None":
+    def _stop(self, *, in_good_order: bool = True) -> "Future[None] | None":
         for subscriber in list(self._subscribers):
             if isinstance(subscriber, Changes):
                 subscriber.stop()
-        run = self._keeper.stop()
+        run = self._keeper.stop(in_good_order=in_good_order)
         return None if run is None else run.ended
 
     def _refuse_to_start_without_values(self) -> None:

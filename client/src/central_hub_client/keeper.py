@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic
 from weakref import WeakSet
 
-from central_hub_client import layers
+from central_hub_client import layers, orderly_end
 from central_hub_client.assembly import HUB, Assembly, Rejection, Snapshot
 from central_hub_client.background import Background
 from central_hub_client.binding import Binding, Problem, Refused, S
 from central_hub_client.config_client import ConfigClient
+from central_hub_client.crash_record import REASON
 from central_hub_client.installed import installed
 from central_hub_client.secret_references import Secrets
 from central_hub_client.sources import (
@@ -32,10 +33,11 @@ from central_hub_client.sources import (
     environment,
 )
 from central_hub_client.watched_source import WatchedSource
-from central_hub_client.wire import ConfigObject
+from central_hub_client.wire import ConfigObject, content_hash
 
 logger = logging.getLogger("central_hub_client")
 
+DISK_SECONDS: Final = 1.0
 CHECK_SECONDS: Final = 1.0
 CHILD_START_SECONDS: Final = 2.0
 EXIT_SECONDS: Final = 1.0
@@ -43,7 +45,7 @@ OVERRIDE: Final = "override"
 ENTRY_POINTS: Final = "central_hub_client.sources"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Run:
     """From a start to its end, in one process."""
 
@@ -54,6 +56,9 @@ class Run:
     started: "Future[None]" = field(default_factory=Future)
     """Once all was tried that can be tried by the deadline."""
     ended: "Future[None]" = field(default_factory=Future)
+    has_looked: threading.Event = field(default_factory=threading.Event)
+    """Once the other sources were read."""
+    ends_in_good_order: bool = True
 
 
 class Keeper(Generic[S]):
@@ -78,6 +83,7 @@ class Keeper(Generic[S]):
         self._on_swap = on_swap
         self._on_fork = on_fork
         self._secrets = Secrets()
+        self._binding = binding
         self._assembly = Assembly(binding, self._secrets)
         self._sources = [WatchedSource(priority, source) for priority, source in sources]
         self._received: ConfigObject | None = None
@@ -129,9 +135,10 @@ class Keeper(Generic[S]):
                 self.run = self._begin(deadline_seconds)
             return self.run
 
-    def stop(self) -> Run | None:
-        """Begin to end; does not wait."""
+    def stop(self, *, in_good_order: bool = True) -> Run | None:
+        """Begin to end; does not wait. Otherwise than in good order, it counts as a crash."""
         if self.run is not None:
+            self.run.ends_in_good_order = in_good_order
             self.run.stopping.set()
             self.run.wake.set()
         return self.run
@@ -194,7 +201,10 @@ class Keeper(Generic[S]):
                 is_ready.set()
                 wake.set()
 
-            self.client.supervise(receive)
+            self.client.supervise(receive, lambda remembered: self._takes(run, remembered))
+            if orderly_end.listen(_note_orderly_end):
+                schema = self._binding.json_schema
+                self.client.watch_for_crashes("" if schema is None else content_hash(schema))
             background = Background(self.client, deadline_seconds, ready)
         run = Run(background, wake, client_is_ready=is_ready)
         threading.Thread(target=self._keep, args=(run,), name="central-hub keeper", daemon=True).start()
@@ -203,16 +213,20 @@ class Keeper(Generic[S]):
         return run
 
     def _keep(self, run: Run) -> None:
+        client = self.client
         while not run.stopping.is_set():
             is_ready = run.client_is_ready.is_set()  # before: what the client heard until then is part of this round
             try:
                 self._look_around(run)
             except Exception:
                 logger.exception("a round failed and is made again: service=%s", self._service)
+            run.has_looked.set()
             if is_ready and not run.started.done():
                 run.started.set_result(None)
             run.wake.wait(CHECK_SECONDS)
             run.wake.clear()
+        if client is not None:
+            client.crashes.close(in_good_order=run.ends_in_good_order)
         if run.background is not None:
             run.background.stop()
             run.background.join()
@@ -232,25 +246,56 @@ class Keeper(Generic[S]):
                     self._has_news = True
             received = self._received
             if received is not None and received is not self._taken:
-                self._assembly.offer(HUB, HUB_PRIORITY, Loaded(received.config or {}), received)
-                self._taken, self._has_news = received, True
+                self._offer(received)
             if self._has_news:
                 self._swap()
                 self._has_news = False
         self._approve(run)
+        if self.client is not None:
+            self._note_what_runs()  # once more, for when it was too early to be written down
+            self.client.crashes.settle()
+
+    def _offer(self, received: ConfigObject) -> None:
+        ban = REASON if self.client is not None and self.client.crashes.is_quarantined(received) else None
+        self._assembly.offer(HUB, HUB_PRIORITY, Loaded(received.config or {}), received, ban=ban)
+        self._taken, self._has_news = received, True
+
+    def _takes(self, run: Run, remembered: ConfigObject) -> bool:
+        """Whether what an earlier run left can be used; it then is. Called while the client starts."""
+        run.has_looked.wait(DISK_SECONDS)  # what the model wants may be in a file
+        with self._lock:
+            if self._received is not None:
+                return True  # and something better is known already
+            self._offer(remembered)
+            self._swap()
+            if HUB not in self._assembly.rejections:
+                return True
+            self._assembly.withdraw(HUB)
+            self._taken = None
+            return False
 
     def _swap(self) -> None:
         """The lock is held."""
         snapshot = self._assembly.assemble()
         if snapshot is not None:
+            self._note_what_runs()
             self.snapshot = snapshot
             self._on_swap(snapshot)
         if self.run is not None and self.run.background is not None and self.client is not None:
             self.run.background.call(self.client.report_soon)
 
+    @property
+    def _accepted(self) -> ConfigObject | None:
+        """Of what the hub says, what is used."""
+        layer = self._assembly.accepted(HUB)
+        return None if layer is None else layer.object
+
+    def _note_what_runs(self) -> None:
+        if self.client is not None and (accepted := self._accepted) is not None:
+            self.client.crashes.running_on(accepted)
+
     def _approve(self, run: Run) -> None:
-        layer, client = self._assembly.accepted(HUB), self.client
-        accepted = None if layer is None else layer.object
+        accepted, client = self._accepted, self.client
         if (
             accepted is not None
             and accepted is not self._approved
@@ -275,6 +320,12 @@ class Keeper(Generic[S]):
 _keepers: WeakSet[Keeper[Any]] = WeakSet()
 
 
+def _note_orderly_end() -> None:
+    for keeper in list(_keepers):
+        if keeper.client is not None:
+            keeper.client.crashes.close(in_good_order=True)
+
+
 def _go_on_in_child() -> None:
     for keeper in list(_keepers):
         try:
@@ -292,7 +343,8 @@ if hasattr(os, "register_at_fork"):
 
 def _end_with_the_interpreter() -> None:
     """A script may be over in an instant: what it ran on is still kept on disk for the next."""
-    runs = [keeper.stop() for keeper in list(_keepers) if keeper.is_running]
+    in_good_order = not orderly_end.is_by_error()
+    runs = [keeper.stop(in_good_order=in_good_order) for keeper in list(_keepers) if keeper.is_running]
     for run in filter(None, runs):
         with suppress(TimeoutError):
             run.ended.result(EXIT_SECONDS)

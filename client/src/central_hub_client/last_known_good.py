@@ -11,7 +11,7 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,25 +98,19 @@ class LastKnownGood:
             self._lock.close()
             self._lock = None
 
-    def load(self) -> Remembered | None:
-        """The newest generation that is whole. A sibling's counts where it is ahead: all are sent the same."""
+    def candidates(self) -> Iterator[Remembered]:
+        """What is whole, the best to start from first: the newest, and a sibling's where it is ahead, since all are
+        sent the same. Files are read as they are asked for."""
         if self._parent is None:
-            return None
-        own_directory = self._parent / self._directory_name(max(self.slot, 1))
-        number, own = self._newest_whole(own_directory)
-        if own is not None and number == self._newest:
-            self._written = own.object
-        others = [path for path in _directories_by_age(self._parent)[:SIBLINGS] if path != own_directory]
-        siblings = [found for _, found in map(self._newest_whole, others) if found is not None]
-        if own is None:
-            return max(siblings, key=lambda found: found.confirmed_at, default=None)
-        same_hub = [found for found in siblings if found.object.hub_id == own.object.hub_id]
-        return max([own, *same_hub], key=lambda found: found.object.position)
-
-    def open_and_load(self) -> Remembered | None:
-        """`open`, then `load`: one trip to the disk."""
-        self.open()
-        return self.load()
+            return
+        own = self._parent / self._directory_name(max(self.slot, 1))
+        siblings = [path for path in _directories_by_age(self._parent)[:SIBLINGS] if path != own]
+        unread = [self._whole(directory) for directory in (own, *siblings)]
+        heads = [next(generations, None) for generations in unread]
+        while (best := _best(heads)) is not None:
+            chosen = heads.index(best)
+            heads[chosen] = next(unread[chosen], None)
+            yield best
 
     def save(self, remembered: Remembered) -> None:
         """Keep this as the newest generation, and the two before it; only note its age where it is there already."""
@@ -164,11 +158,13 @@ class LastKnownGood:
     def _directory_name(self, slot: int) -> str:
         return self._name if slot == 1 else f"{self._name}~{slot}"
 
-    def _newest_whole(self, directory: Path) -> tuple[int, Remembered | None]:
+    def _whole(self, directory: Path) -> Iterator[Remembered]:
+        """Newest first."""
         for path in _generations(directory):
             if (remembered := _read(path, self._remembered)) is not None:
-                return _number(path), remembered
-        return 0, None
+                if directory == self.directory and _number(path) == self._newest:
+                    self._written = remembered.object
+                yield remembered
 
     def _remembered(self, content: Any, written_at: float) -> Remembered:
         received = ConfigObject.from_json(content)
@@ -178,6 +174,17 @@ class LastKnownGood:
         ):
             raise ValueError("it is of another service or environment")
         return Remembered(received, written_at)
+
+
+def _best(heads: Sequence[Remembered | None]) -> Remembered | None:
+    """Of what this process and its siblings left: only of one hub the positions can be compared."""
+    own = heads[0]
+    found = [head for head in heads if head is not None]
+    if own is None:
+        return max(found, key=lambda head: head.confirmed_at, default=None)
+    return max(
+        (head for head in found if head.object.hub_id == own.object.hub_id), key=lambda head: head.object.position
+    )
 
 
 def file_name(instance_id: str) -> str:

@@ -19,10 +19,20 @@ def store(cache_dir: Path | None, instance_id: str | None = None) -> LastKnownGo
     return LastKnownGood(cache_dir, SERVICE, "default", instance_id)
 
 
+def load(files: LastKnownGood) -> Remembered | None:
+    """What a start begins with."""
+    return next(files.candidates(), None)
+
+
+def open_and_load(files: LastKnownGood) -> Remembered | None:
+    files.open()
+    return load(files)
+
+
 def save(cache_dir: Path, *revisions: int, instance_id: str | None = None) -> Path:
     """Save these revisions and let go; returns the directory."""
     files = store(cache_dir, instance_id)
-    files.open_and_load()
+    open_and_load(files)
     for revision in revisions:
         files.save(Remembered(config_object(revision), confirmed_at=1000.0 + revision))
     directory = files.directory
@@ -47,7 +57,7 @@ def generations(directory: Path) -> list[Path]:
 def loaded_revision(cache_dir: Path) -> int | None:
     files = store(cache_dir)
     try:
-        remembered = files.open_and_load()
+        remembered = open_and_load(files)
     finally:
         files.close()
     return None if remembered is None else remembered.object.revision
@@ -56,7 +66,7 @@ def loaded_revision(cache_dir: Path) -> int | None:
 def test_what_was_saved_last_is_loaded_with_the_time_at_which_it_was_confirmed(tmp_path: Path) -> None:
     save(tmp_path, 1, 2)
     files = store(tmp_path)
-    remembered = files.open_and_load()
+    remembered = open_and_load(files)
     files.close()
     assert remembered == Remembered(config_object(2), confirmed_at=1002.0)
 
@@ -66,7 +76,7 @@ def test_a_deletion_is_remembered_too(tmp_path: Path) -> None:
     files.open()
     files.save(Remembered(config_object(3, deleted=True), confirmed_at=0.0))
     files.close()
-    remembered = store(tmp_path).load()
+    remembered = load(store(tmp_path))
     assert remembered is not None
     assert remembered.object.deleted
 
@@ -106,7 +116,7 @@ def test_every_flipped_bit_is_detected_and_the_generation_before_it_is_used(tmp_
             damaged = bytearray(whole)
             damaged[offset] ^= 1 << bit
             newest.write_bytes(damaged)
-            remembered = files.load()
+            remembered = load(files)
             assert remembered is not None
             assert remembered.object.revision == 1, f"bit {bit} of byte {offset}"
 
@@ -137,7 +147,7 @@ def test_a_file_of_another_service_is_not_used(tmp_path: Path) -> None:
     other = tmp_path / "billing" / "default" / "instance"
     other.mkdir(parents=True)
     (other / generations(directory)[0].name).write_bytes(generations(directory)[0].read_bytes())
-    assert LastKnownGood(tmp_path, "billing", "default", None).load() is None
+    assert load(LastKnownGood(tmp_path, "billing", "default", None)) is None
 
 
 def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
@@ -199,7 +209,7 @@ def test_a_second_process_starts_from_what_the_first_one_knows(tmp_path: Path) -
     first.open()
     first.save(Remembered(config_object(5), confirmed_at=0.0))
     second = store(tmp_path)
-    remembered = second.open_and_load()
+    remembered = open_and_load(second)
     assert remembered is not None
     assert remembered.object.revision == 5
     second.close()
@@ -212,14 +222,14 @@ def test_a_sibling_that_follows_another_hub_is_no_better_than_what_is_our_own(tm
     other.open()
     other.save(Remembered(config_object(900, hub_id="hub-two"), confirmed_at=2000.0))
     other.close()
-    remembered = store(tmp_path, "ours").load()
+    remembered = load(store(tmp_path, "ours"))
     assert remembered is not None
     assert remembered.object.revision == 5
 
 
 def test_without_a_directory_nothing_is_kept_and_nothing_fails() -> None:
     files = store(None)
-    assert files.open_and_load() is None
+    assert open_and_load(files) is None
     files.save(Remembered(config_object(1), confirmed_at=0.0))
     files.close()
     assert files.slot == 0
@@ -228,7 +238,7 @@ def test_without_a_directory_nothing_is_kept_and_nothing_fails() -> None:
 def test_a_cache_directory_that_is_a_file_is_tolerated(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     files = store(tmp_path / "file")
-    assert files.open_and_load() is None
+    assert open_and_load(files) is None
     files.save(Remembered(config_object(1), confirmed_at=0.0))
     files.close()
 
@@ -241,7 +251,7 @@ def test_a_full_disk_leaves_the_older_generations(tmp_path: Path) -> None:
         from central_hub_client.last_known_good import LastKnownGood, Remembered
         from tests.unit.client.objects import config_object
         files = LastKnownGood(Path({str(tmp_path)!r}), {SERVICE!r}, "default", None)
-        files.open_and_load()
+        files.open()
         # The kernel refuses to let any file grow beyond 200 bytes: as on a disk that is full in the middle of a write.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
@@ -266,7 +276,7 @@ def test_on_a_file_system_without_room_the_older_generations_stay(tmp_path: Path
         files.open()
         for revision in range(1, 30):
             files.save(Remembered(config_object(revision, {{"n": revision, "fill": "x" * 20_000}}), confirmed_at=0.0))
-            assert files.load() is not None
+            assert next(files.candidates(), None) is not None
         (cache / "filler").write_bytes(b"x" * 2**20)
     """
     done = run_in_a_mount_namespace(script)
@@ -284,7 +294,8 @@ def test_a_read_only_file_system_is_read_and_not_written(tmp_path: Path) -> None
         from tests.unit.client.objects import config_object
         subprocess.run(["mount", "--bind", "-o", "ro", {str(tmp_path)!r}, {str(tmp_path)!r}], check=True)
         files = LastKnownGood(Path({str(tmp_path)!r}), {SERVICE!r}, "default", None)
-        print(files.open_and_load().object.revision)
+        files.open()
+        print(next(files.candidates()).object.revision)
         files.save(Remembered(config_object(4), confirmed_at=0.0))
     """
     done = run_in_a_mount_namespace(script)
@@ -300,7 +311,8 @@ def test_killed_at_any_moment_of_a_save_a_whole_generation_is_left(tmp_path: Pat
         from central_hub_client.last_known_good import LastKnownGood, Remembered
         from tests.unit.client.objects import config_object
         files = LastKnownGood(Path({str(tmp_path)!r}), {SERVICE!r}, "default", None)
-        found = files.open_and_load()
+        files.open()
+        found = next(files.candidates(), None)
         start = found.object.revision if found else 0
         print("ready", flush=True)
         for revision in itertools.count(start + 1):
@@ -332,7 +344,7 @@ def test_loading_a_megabyte_is_quick(tmp_path: Path) -> None:
     took = []
     for _ in range(5):
         started = time.perf_counter()
-        assert store(tmp_path).load() is not None
+        assert load(store(tmp_path)) is not None
         took.append(time.perf_counter() - started)
     print(f"loading 1 MB: {min(took) * 1000:.1f} ms at best, {max(took) * 1000:.1f} ms at worst")
     assert min(took) < 0.05

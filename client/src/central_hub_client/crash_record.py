@@ -121,6 +121,11 @@ class CrashRecord:
                 logger.error("revision %s is not used again: %s", begun.quarantined[0].revision, REASON)
             self._note(begun)
 
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether `settle` will have something to note."""
+        return self._record.is_on_trial
+
     def is_quarantined(self, received: ConfigObject) -> bool:
         return _revision(received) in self._record.quarantined
 

@@ -20,7 +20,7 @@ from central_hub_client.assembly import HUB, Assembly, Rejection, Snapshot
 from central_hub_client.background import Background
 from central_hub_client.binding import Binding, Problem, Refused, S
 from central_hub_client.config_client import ConfigClient
-from central_hub_client.crash_record import REASON
+from central_hub_client.crash_record import REASON, WINDOW_SECONDS
 from central_hub_client.installed import installed
 from central_hub_client.secret_references import Secrets
 from central_hub_client.sources import (
@@ -218,12 +218,14 @@ class Keeper(Generic[S]):
             is_ready = run.client_is_ready.is_set()  # before: what the client heard until then is part of this round
             try:
                 self._look_around(run)
+                pause = self._pause()
             except Exception:
                 logger.exception("a round failed and is made again: service=%s", self._service)
+                pause = CHECK_SECONDS
             run.has_looked.set()
             if is_ready and not run.started.done():
                 run.started.set_result(None)
-            run.wake.wait(CHECK_SECONDS)
+            run.wake.wait(pause)
             run.wake.clear()
         if client is not None:
             client.crashes.close(in_good_order=run.ends_in_good_order)
@@ -233,6 +235,13 @@ class Keeper(Generic[S]):
         if not run.started.done():
             run.started.set_result(None)
         run.ended.set_result(None)
+
+    def _pause(self) -> float | None:
+        """Seconds until the next round, None for until there is news: an idle service is not woken for nothing."""
+        if self._sources or self._secrets.are_in_use:
+            return CHECK_SECONDS
+        is_on_trial = self.client is not None and self.client.crashes.is_on_trial
+        return WINDOW_SECONDS if is_on_trial else None
 
     def _look_around(self, run: Run) -> None:
         self._find_installed_sources()

@@ -82,6 +82,10 @@ class Secrets:
             raise Refused(problems)
         return filled, frozenset(paths)
 
+    @property
+    def are_in_use(self) -> bool:
+        return bool(self._known)
+
     def have_moved_on(self) -> bool:
         """Whether a secret in use is now another one. Asked in the background: it may read and wait."""
         moved = False

@@ -1,10 +1,11 @@
 """Start the service: connections from the environment, everything else live from the hub, or from safe defaults."""
 
 import asyncio
-import signal
 import sys
+from typing import Final
 
 from central_hub_client import ConfigManager
+from central_hub_client.base_service import BaseService, PartFailed
 
 from . import events, health
 from .bars import BarStore
@@ -15,34 +16,36 @@ from .polygon_api import PolygonApi
 from .settings import Settings
 from .traffic import Traffic
 
-SERVICE = "polygon-historical-downloader"
+SERVICE: Final = "polygon-historical-downloader"
+DRAIN_SECONDS: Final = 25.0
+"""Shorter than what Kubernetes allows: the pages in hand are finished and stored."""
 
 
-async def serve(connection: Connection) -> None:
-    """Run until SIGTERM or SIGINT; the pages in hand are finished and stored."""
-    # The model's defaults are what it runs on where no hub has ever answered.
-    manager = ConfigManager(SERVICE, Settings, config_dir=None)
-    events.configure(manager.current.logging)
-    api = PolygonApi(connection.base_url, connection.api_key)
-    bars = BarStore(connection.database)
-    try:
-        await manager.start_async()
-        live = LiveSettings(manager)
+class PolygonHistoricalDownloader(BaseService[Settings]):
+    """Configuration, database and API, in this order, and what is done with them."""
+
+    def __init__(self, connection: Connection) -> None:
+        # The model's defaults are what it runs on where no hub has ever answered.
+        super().__init__(ConfigManager(SERVICE, Settings, config_dir=None), drain_seconds=DRAIN_SECONDS)
+        events.configure(self.config.current.logging)
+        self._connection = connection
+        self._bars = self.add(BarStore(connection.database))
+        self._api = self.add(PolygonApi(connection.base_url, connection.api_key))
+
+    async def work(self) -> None:
+        live = LiveSettings(self.config)
         events.configure(live.current.settings.logging)
         live.on_change(lambda _, new: events.configure(new.logging))
         traffic = Traffic(live)
-        downloader = Downloader(live, traffic, api, bars)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, downloader.stop)
+        downloader = Downloader(live, traffic, self._api, self._bars)
+        connection = self._connection
         events.info("started", api=connection.base_url, database=str(connection.database), **live.current.stamp)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(health.watch(live, traffic, api, bars))
+            tasks.create_task(health.watch(live, traffic, self._api, self._bars))
             tasks.create_task(downloader.run())
-        events.info("stopped", bars=await bars.count(), **live.current.stamp)
-    finally:
-        await manager.stop_async()
-        await api.close()
-        await bars.close()
+            await self.draining.wait()
+            downloader.stop()
+        events.info("stopped", bars=await self._bars.count(), **live.current.stamp)
 
 
 def main() -> None:
@@ -50,7 +53,10 @@ def main() -> None:
         connection = Connection.from_environment()
     except MissingEnvironment as error:
         sys.exit(str(error))
-    asyncio.run(serve(connection))
+    try:
+        PolygonHistoricalDownloader(connection).main()
+    except PartFailed as failure:
+        sys.exit(f"{failure} ({failure.__cause__})")
 
 
 main()

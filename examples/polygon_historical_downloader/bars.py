@@ -40,12 +40,20 @@ ON CONFLICT (symbol, timeframe, ts) DO UPDATE SET
 
 
 class BarStore:
-    """The file at `path`, created where it does not exist."""
+    """The file at `path`, created by `start` where it does not exist."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
         self._database: sqlite3.Connection | None = None
+
+    async def start(self) -> None:
+        """Open the file. Raises sqlite3.Error where that cannot be done."""
+        try:
+            await self._run(lambda database: None)
+        except sqlite3.Error:
+            await self.stop()
+            raise
 
     async def store(self, series: Series, bars: Sequence[Bar], fetched: Period | None) -> None:
         """Write `bars` over any that are there; with `fetched`, remember that this period was asked for and answered.
@@ -111,7 +119,7 @@ class BarStore:
         """Raises sqlite3.Error where the file cannot be read."""
         await self._run(lambda database: database.execute("SELECT 1 FROM bars LIMIT 1").fetchall())
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         """Finish what was asked for, then close the file."""
 
         def close() -> None:

@@ -72,9 +72,14 @@ class PolygonApi:
 
     def __init__(self, base_url: str, api_key: str) -> None:
         self._origin = _origin(httpx2.URL(base_url))
+        self._base_url = base_url
+        self._headers = {"Authorization": f"Bearer {api_key}"}
+
+    def start(self) -> None:
+        """Be ready to connect: nothing is asked before the first page."""
         self._http = httpx2.AsyncClient(
-            base_url=base_url,
-            headers={"Authorization": f"Bearer {api_key}"},
+            base_url=self._base_url,
+            headers=self._headers,
             timeout=_TIMEOUT_SECONDS,
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=10),
         )
@@ -98,7 +103,7 @@ class PolygonApi:
         """Ask for the market status, which costs the API nothing. Raises ApiError."""
         await self._get("/v1/marketstatus/now", None, timeout_seconds)
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         await self._http.aclose()
 
     async def _get(

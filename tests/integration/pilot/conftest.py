@@ -153,6 +153,8 @@ def run_pilot(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> RunPilot:
         caplog.clear()
         try:
             await manager.start_async(20)
+            await bars.start()
+            api.start()
             live = LiveSettings(manager)
             traffic = Traffic(live)
             downloader = Downloader(live, traffic, api, bars, now)
@@ -163,8 +165,8 @@ def run_pilot(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> RunPilot:
                 downloader.stop()
         finally:
             await manager.stop_async()
-            await api.close()
-            await bars.close()
+            await api.stop()
+            await bars.stop()
             hub.stop()
 
     return run

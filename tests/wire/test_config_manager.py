@@ -258,6 +258,25 @@ async def test_in_a_storm_of_updates_the_last_counts_and_nobody_sees_time_run_ba
         assert [old for old, _ in heard[1:]] == news[:-1]
 
 
+async def test_a_change_is_told_with_the_revision_that_brought_it(manager_of: Callable[..., Any]) -> None:
+    hub = OneConfig(config_object(1, document(150)))
+    async with scripted_server(hub) as server, manager_of(server.url) as manager:
+        told: list[SettingsChange[Settings]] = []
+
+        @manager.on_change("operational.batch_size")  # type: ignore[untyped-decorator]
+        def note(change: SettingsChange[Settings]) -> None:
+            told.append(change)
+
+        hub.current = config_object(2, document(150, label="new"))
+        hub.current = config_object(3, document(200, label="new"))
+        await until(lambda: bool(told))
+        [change] = told
+        assert (change.changed, change.revision, change.epoch) == (("operational.batch_size",), 3, 1)
+        with manager.override({"operational.batch_size": 1}):
+            await until(lambda: len(told) == 2)
+        assert (told[1].new.operational.batch_size, told[1].revision) == (1, 3)
+
+
 async def test_callbacks_that_raise_hang_or_call_back_hold_up_nobody(
     manager_of: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,7 +18,7 @@ from central_hub_client.secret_references import Secrets, marked
 from central_hub_client.sources import ENVIRONMENT_PRIORITY, Loaded, environment
 from central_hub_client.sources.environment import Variable
 from central_hub_client.strict_json import escape_pointer
-from central_hub_client.wire import ConfigObject
+from central_hub_client.wire import ConfigObject, Position
 
 logger = logging.getLogger("central_hub_client")
 
@@ -57,6 +57,12 @@ class Snapshot(Generic[S]):
 
     def layer(self, name: str) -> Layer | None:
         return next((layer for layer in self.layers if layer.name == name), None)
+
+    @property
+    def position(self) -> Position | None:
+        """That of the hub's configuration in it, None where none is."""
+        hub = self.layer(HUB)
+        return None if hub is None or hub.object is None else hub.object.position
 
 
 @dataclass(frozen=True, slots=True)

@@ -263,6 +263,15 @@ class ConfigManager(Generic[S]):
 
         return stop_listening
 
+    def on_change(self, pattern: str = "**") -> Callable[[Callback[S]], Callback[S]]:
+        """`on_config_update` as a decorator, for what shall never end: `@config.on_change("operational.**")`."""
+
+        def listen(callback: Callback[S]) -> Callback[S]:
+            self.on_config_update(callback, pattern)
+            return callback
+
+        return listen
+
     async def changes(self, pattern: str = "**") -> AsyncIterator[SettingsChange[S]]:
         """Every later change of what fits a pattern such as `operational.**`, until the manager stops."""
         listener = Changes(pattern, self.current, self._compare)
@@ -315,8 +324,9 @@ class ConfigManager(Generic[S]):
     def _swapped(self, snapshot: Snapshot[S]) -> None:
         self._found = snapshot.found
         self.current = snapshot.value
+        position = snapshot.position
         for subscriber in list(self._subscribers):
-            subscriber.tell(snapshot.value)
+            subscriber.tell(snapshot.value, position)
 
     def _forked(self) -> None:
         self._subscribers = [subscriber for subscriber in self._subscribers if not subscriber.belongs_to_a_loop]
@@ -325,7 +335,8 @@ class ConfigManager(Generic[S]):
 
     def _subscribe(self, subscriber: Subscriber[S] | Changes[S]) -> None:
         self._subscribers.append(subscriber)
-        subscriber.tell(self.current)  # a change may have come between
+        if (snapshot := self._keeper.snapshot) is not None:  # a change may have come between
+            subscriber.tell(snapshot.value, snapshot.position)
 
     def _unsubscribe(self, subscriber: Subscriber[S] | Changes[S]) -> None:
         with suppress(ValueError):

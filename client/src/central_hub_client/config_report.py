@@ -134,7 +134,7 @@ def _with_keys(found: Standing, snapshot: Snapshot[Any], binding: Binding[Any]) 
         ),
         unread=unknown_to_model if reads is None else hub_keys - reads,
         local_keys=_paths(*local),
-        applied=None if hub is None or hub.object is None else hub.object.position,
+        applied=snapshot.position,
     )
 
 

@@ -11,20 +11,28 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from central_hub_client.binding import S
+from central_hub_client.wire import Position
 
 logger = logging.getLogger("central_hub_client")
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsChange(Generic[S]):
-    """The configuration before and after, and the dotted paths of the leaves that differ (a list is one leaf)."""
+    """The configuration before and after, and the dotted paths of the leaves that differ (a list is one leaf).
+
+    `revision` and `epoch` are those of the hub's configuration that is part of `new`, None where none is. They need not
+    have moved: files and sources change values too.
+    """
 
     old: S
     new: S
     changed: tuple[str, ...]
+    revision: int | None = None
+    epoch: int | None = None
 
     def __repr__(self) -> str:
-        return f"SettingsChange(changed={self.changed!r})"  # the values may be secrets
+        # Without the values, which may be secrets.
+        return f"SettingsChange(changed={self.changed!r}, revision={self.revision}, epoch={self.epoch})"
 
 
 Callback = Callable[[SettingsChange[S]], Awaitable[None] | None]
@@ -50,6 +58,7 @@ class Subscriber(Generic[S]):
         self._compare = compare
         self._seen = seen
         self._current = seen
+        self._position: Position | None = None
         self._is_busy = False
         self._is_stopped = False
         self._lock = threading.Lock()
@@ -59,9 +68,10 @@ class Subscriber(Generic[S]):
     def belongs_to_a_loop(self) -> bool:
         return self._loop is not None
 
-    def tell(self, current: S) -> None:
+    def tell(self, current: S, position: Position | None = None) -> None:
+        """`current` is what now counts, `position` that of the hub's configuration in it."""
         with self._lock:
-            self._current = current
+            self._current, self._position = current, position
             if self._is_busy or self._is_stopped:
                 return
             self._is_busy = True
@@ -88,14 +98,14 @@ class Subscriber(Generic[S]):
         """What there is to tell, None once there is nothing more."""
         while True:
             with self._lock:
-                old, new = self._seen, self._current
+                old, new, position = self._seen, self._current, self._position
                 self._seen = new
                 if old is new or self._is_stopped:
                     self._is_busy = False
                     return None
             changed = tuple(filter(self._fits, self._compare(old, new)))
             if changed:
-                return SettingsChange(old, new, changed)
+                return _change(old, new, changed, position)
 
     def _deliver(self) -> None:
         while (change := self._next()) is not None:
@@ -123,15 +133,16 @@ class Changes(Generic[S]):
         self._fits = matcher(pattern)
         self._compare = compare
         self._seen = seen
-        self._current = seen
+        self._told: tuple[S, Position | None] = seen, None
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._has_ended = False
 
     belongs_to_a_loop = True
 
-    def tell(self, current: S) -> None:
-        self._current = current
+    def tell(self, current: S, position: Position | None = None) -> None:
+        # As one: the iterator reads both in another thread.
+        self._told = current, position
         self._wake()
 
     def stop(self) -> None:
@@ -145,16 +156,22 @@ class Changes(Generic[S]):
         while not self._has_ended:
             await self._news.wait()
             self._news.clear()
-            old, new = self._seen, self._current
+            old, (new, position) = self._seen, self._told
             self._seen = new
             if old is not new and (changed := tuple(filter(self._fits, self._compare(old, new)))):
-                yield SettingsChange(old, new, changed)
+                yield _change(old, new, changed, position)
 
     def _wake(self) -> None:
         try:
             self._loop.call_soon_threadsafe(self._news.set)
         except RuntimeError:  # its event loop was closed
             self._has_ended = True
+
+
+def _change(old: S, new: S, changed: tuple[str, ...], position: Position | None) -> SettingsChange[S]:
+    if position is None:
+        return SettingsChange(old, new, changed)
+    return SettingsChange(old, new, changed, position.revision, position.epoch)
 
 
 async def _awaited(result: Awaitable[Any]) -> None:

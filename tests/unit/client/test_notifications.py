@@ -9,6 +9,7 @@ import pytest
 
 from central_hub_client.change import changed_paths
 from central_hub_client.notifications import Changes, SettingsChange, Subscriber, matcher
+from central_hub_client.wire import Position
 from tests.wire.waiting import until
 
 
@@ -114,3 +115,21 @@ def test_telling_never_waits() -> None:
 
 def test_a_change_shows_no_values() -> None:
     assert "hunter2" not in repr(SettingsChange({"a": "hunter2"}, {"a": "hunter2 again"}, ("a",)))
+
+
+async def test_a_change_carries_the_position_that_belongs_to_its_values() -> None:
+    told: list[SettingsChange[Values]] = []
+    one, iterator = subscriber(told.append), Changes("**", {"a": 0}, changed_paths)
+    for n in (1, 2):
+        for listener in (one, iterator):
+            listener.tell({"a": n}, Position(3, n))
+        await until(lambda n=n: len(told) == n)  # type: ignore[misc]
+    one.tell({"a": 3})
+    await until(lambda: len(told) == 3)
+    assert [(change.new["a"], change.revision, change.epoch) for change in told] == [
+        (1, 1, 3),
+        (2, 2, 3),
+        (3, None, None),
+    ]
+    change = await anext(aiter(iterator))
+    assert (change.new, change.revision, change.epoch) == ({"a": 2}, 2, 3)

@@ -83,8 +83,8 @@ async def test_news_is_told_long_before_the_next_heartbeat(hub: RunningHub, serv
     async with running_service(hub.url, hub.token, service_name, lease_seconds=3600) as service:
         await until(lambda: service.registration.is_registered)
         position = Position(latest["epoch"], latest["revision"])
-        service.report = replace(service.report, rejected=Rejection(position, "/batch: too small"))
-        service.registration.state = InstanceState.UNHEALTHY
+        rejection = Rejection(position, "/batch: too small")
+        service.report = replace(service.report, rejected=rejection, state=InstanceState.UNHEALTHY)
         service.registration.report_soon()
 
         async def is_told() -> bool:

@@ -10,6 +10,7 @@ from central_hub_client.held_config import Source, Status
 from central_hub_client.notifications import SettingsChange
 from central_hub_client.registration import InstanceDescription
 from central_hub_client.sources import ConfigSource
+from central_hub_client.wire import InstanceState
 
 __all__ = [
     "CentralHubError",
@@ -20,6 +21,7 @@ __all__ = [
     "Explanation",
     "IncompleteConfig",
     "InstanceDescription",
+    "InstanceState",
     "Report",
     "SettingsChange",
     "Source",

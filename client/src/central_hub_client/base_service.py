@@ -15,6 +15,8 @@ from central_hub_client.binding import S
 from central_hub_client.config_client import START_SECONDS
 from central_hub_client.config_manager import STOP_SECONDS, ConfigManager
 from central_hub_client.errors import IncompleteConfig
+from central_hub_client.vital_signs import VitalSigns
+from central_hub_client.wire import InstanceState
 
 logger = logging.getLogger("central_hub_client")
 
@@ -58,6 +60,9 @@ class BaseService(Generic[S]):
     Subclass it and override `work`, or compose it: `service.add(part)`, then `run`. Whatever fails, is cancelled or
     takes too long, what was started is stopped, the last first, each part within its own deadline; the configuration
     goes last. A stale configuration is no reason to be unready, a missing one is.
+
+    The hub is told, where the configuration registers the instance: `starting` until the last part has started, then
+    `healthy` or `unhealthy` as liveness and readiness are, `draining` to the end; then the instance is gone.
     """
 
     def __init__(self, config: ConfigManager[S], *, drain_seconds: float = DRAIN_SECONDS) -> None:
@@ -70,6 +75,7 @@ class BaseService(Generic[S]):
         self._started: list[_Deadlines] = []
         self._is_started = False
         self._has_stopped = False
+        self._vital_signs = VitalSigns(self._state, config.report_soon)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.config.service_name!r})"
@@ -132,6 +138,8 @@ class BaseService(Generic[S]):
         """Start everything. Raises PartFailed, or CancelledError when cancelled; both after stopping what ran."""
         if self._has_stopped:
             raise RuntimeError("a service runs once: make another")
+        self._vital_signs.start()
+        self.config.report_state(self._vital_signs.state)
         try:
             for entry in self._parts[len(self._started) :]:
                 await entry.start()
@@ -142,11 +150,13 @@ class BaseService(Generic[S]):
             await self.stop()
             raise
         self._is_started = True
+        self._vital_signs.look()
 
     async def stop(self) -> None:
         """Stop everything that was started, to the end, also when this is cancelled meanwhile."""
         self._has_stopped = True
         self.draining.set()
+        self._vital_signs.stop()
         await _to_the_end(self._stop_all())
 
     def drain(self) -> None:
@@ -154,6 +164,7 @@ class BaseService(Generic[S]):
         if not self.draining.is_set():
             logger.info("draining: service=%s", self.config.service_name)
         self.draining.set()
+        self._vital_signs.look()
 
     @property
     def liveness(self) -> Health:
@@ -173,6 +184,15 @@ class BaseService(Generic[S]):
     def _suspect_config(self, error: BaseException | None) -> None:
         if isinstance(error, Exception):
             self._config_part.ends_in_good_order = False
+
+    def _state(self) -> InstanceState:
+        if self.draining.is_set():
+            return InstanceState.DRAINING
+        if not self.liveness.ok:
+            return InstanceState.UNHEALTHY
+        if not self._is_started:
+            return InstanceState.STARTING
+        return InstanceState.HEALTHY if self.readiness.ok else InstanceState.UNHEALTHY
 
     async def _stop_all(self) -> None:
         while self._started:
@@ -286,11 +306,9 @@ class _ConfigPart:
 
     def why_unready(self) -> str | None:
         try:
-            self._config.explain("")
+            self._config._snapshot()
         except IncompleteConfig as error:
             return error.detail
-        except KeyError:
-            return None  # there is a configuration; that it has no such value was clear
         return None
 
 

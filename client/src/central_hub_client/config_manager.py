@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Generic, Self, cast, overload
 
@@ -26,7 +27,7 @@ from central_hub_client.section import Section
 from central_hub_client.sources import CUSTOM_PRIORITY, ConfigSource
 from central_hub_client.sources.files import files_of
 from central_hub_client.strict_json import escape_pointer
-from central_hub_client.wire import DEFAULT_ENVIRONMENT, is_environment_name, is_service_name
+from central_hub_client.wire import DEFAULT_ENVIRONMENT, InstanceState, is_environment_name, is_service_name
 
 logger = logging.getLogger("central_hub_client")
 
@@ -125,6 +126,7 @@ class ConfigManager(Generic[S]):
         self._subscribers: list[Subscriber[S] | Changes[S]] = []
         self._found: dict[str, Any] = {}
         self._told: tuple[tuple[Any, ...], InstanceReport] | None = None
+        self._state: Callable[[], InstanceState] = _healthy
         self.current = cast(S, AbsentConfig(self._incomplete))
         if client is not None and register is not False:
             description = register if isinstance(register, InstanceDescription) else InstanceDescription()
@@ -224,6 +226,16 @@ class ConfigManager(Generic[S]):
         """What of the configuration is used and what is not. Takes milliseconds: not for every request."""
         return self._standing().to_report()
 
+    def report_state(self, state: Callable[[], InstanceState]) -> None:
+        """Have every heartbeat say what `state` returns, in place of `healthy`. It is called in another thread and must
+        return at once. `BaseService` does this; a forked process begins without it."""
+        self._state = state
+        self.report_soon()
+
+    def report_soon(self) -> None:
+        """Tell the hub before the next heartbeat is due: the instance's state has changed. From any thread."""
+        self._keeper.report_soon()
+
     @property
     def status(self) -> ManagerStatus:
         """Where the configuration in use comes from, how fresh it is, and what is not used and why."""
@@ -301,7 +313,8 @@ class ConfigManager(Generic[S]):
         )
         if self._told is None or self._told[0] != basis:
             self._told = basis, self._standing().to_instance_report()
-        return self._told[1]
+        told, state = self._told[1], self._state()
+        return told if state is told.state else replace(told, state=state)
 
     def _snapshot(self) -> Snapshot[S]:
         if self._keeper.snapshot is None:
@@ -329,6 +342,7 @@ class ConfigManager(Generic[S]):
             subscriber.tell(snapshot.value, position)
 
     def _forked(self) -> None:
+        self._state = _healthy  # what the parent measures is not about this process
         self._subscribers = [subscriber for subscriber in self._subscribers if not subscriber.belongs_to_a_loop]
         for subscriber in self._subscribers:
             subscriber.after_fork()
@@ -372,6 +386,10 @@ def _binding(schema: type[S] | None) -> Binding[S]:
     from central_hub_client.model_binding import ModelBinding
 
     return ModelBinding(schema)
+
+
+def _healthy() -> InstanceState:
+    return InstanceState.HEALTHY
 
 
 def _findings(problems: Any) -> tuple[Finding, ...]:

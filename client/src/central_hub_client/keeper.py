@@ -143,6 +143,11 @@ class Keeper(Generic[S]):
             self.run.wake.set()
         return self.run
 
+    def report_soon(self) -> None:
+        """What the hub is told of this instance has changed."""
+        if self.run is not None and self.run.background is not None and self.client is not None:
+            self.run.background.call(self.client.report_soon)
+
     def add(self, source: ConfigSource, priority: int) -> None:
         self._sources.append(WatchedSource(priority, source))
         if self.run is not None:
@@ -290,8 +295,7 @@ class Keeper(Generic[S]):
             self._note_what_runs()
             self.snapshot = snapshot
             self._on_swap(snapshot)
-        if self.run is not None and self.run.background is not None and self.client is not None:
-            self.run.background.call(self.client.report_soon)
+        self.report_soon()
 
     @property
     def _accepted(self) -> ConfigObject | None:

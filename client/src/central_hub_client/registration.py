@@ -20,7 +20,7 @@ from central_hub_client.errors import CentralHubError, Forbidden, HubUnreachable
 from central_hub_client.hub_api import HubApi
 from central_hub_client.refresh import Backoff
 from central_hub_client.report import InstanceReport
-from central_hub_client.wire import ErrorCode, InstanceState, is_instance_id
+from central_hub_client.wire import ErrorCode, is_instance_id
 
 logger = logging.getLogger("central_hub_client")
 
@@ -65,9 +65,9 @@ class _Incarnation:
 class Registration:
     """One instance at the hub: registered, renewed by heartbeats, registered again where the hub does not know it.
 
-    `report` is called before every heartbeat, on the event loop; it must return at once. `state` is what the heartbeats
-    say; set it, then call `report_soon`. Another process that registers under the same name takes over: this one then
-    stops reporting, says so in the log, and goes on serving. Use it from one event loop.
+    `report` is called before every heartbeat, on the event loop; it must return at once. Another process
+    that registers under the same name takes over: this one then stops reporting, says so in the log, and goes on
+    serving. Use it from one event loop.
     """
 
     def __init__(
@@ -81,7 +81,6 @@ class Registration:
         description: InstanceDescription | None = None,
         lease_seconds: int = LEASE_SECONDS,
     ) -> None:
-        self.state = InstanceState.HEALTHY
         self.is_fenced = False
         self._api = api
         self._service = service
@@ -197,7 +196,7 @@ class Registration:
             "instance_id": incarnation.instance_id,
             "generation": incarnation.generation,
             "incarnation_secret": incarnation.secret,
-            "state": self.state,
+            "state": report.state,
             **report.stance(),
         }
         keys = report.keys()

@@ -1,4 +1,4 @@
-"""What an instance tells the hub about the configuration it runs. Made by who applies it, sent by `Registration`.
+"""What an instance tells the hub about how it is and what it runs. Made by who applies it, sent by `Registration`.
 
 Keys are JSON Pointers (RFC 6901) into the effective configuration, as in the hub's change lists.
 A report holds names of keys and never a value; `reason` is a sentence without the offending value.
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from central_hub_client.wire import Position
+from central_hub_client.wire import InstanceState, Position
 
 MAX_KEYS: Final = 1_000
 MAX_KEY_CHARACTERS: Final = 500
@@ -25,7 +25,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class InstanceReport:
-    """How one instance stands to its configuration.
+    """How one instance is, and how it stands to its configuration.
 
     `applied` is the position of the configuration in use; `rejected` the newest one that was refused, None once a later
     one is applied. `unknown`: sent by the hub, declared by no model. `shadowed`: sent by the hub, and overridden by a
@@ -43,6 +43,7 @@ class InstanceReport:
     local_keys: Sequence[str] = ()
     schema: Mapping[str, Any] | None = field(default=None, repr=False)
     schema_hash: str | None = None
+    state: InstanceState = InstanceState.HEALTHY
 
     def stance(self) -> dict[str, Any]:
         """The fields of a heartbeat that say which revision is in use."""

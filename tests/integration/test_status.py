@@ -97,6 +97,22 @@ async def test_a_change_of_the_global_document_is_hidden_the_same_way(hub: Runni
     assert states(await status(hub, service_name)) == {"one": "shadowed"}
 
 
+async def test_what_only_the_global_document_sets_is_nobodys_dead_key(hub: RunningHub, service_name: str) -> None:
+    await change(hub, "_global", {"limits": {"a/b": 1, "c": 1}, "tiers": [{"x": 1}], "both": {"own": 1, "shared": 1}})
+    await change(hub, service_name, {"both": {"own": 2}, "own": 1})
+    latest = await change(hub, service_name, {"limits": {"c": 1}}, environment="staging")
+    dead = ["/both/own", "/both/shared", "/gone", "/limits/a~1b", "/limits/c", "/own", "/tiers/0/x"]
+    report = {"unknown": dead, "unread": dead, "shadowed": ["/limits/c"], "defaulted": ["/limits/c"]}
+    await beat(hub.http, await register(hub.http, service_name), applied=latest, report=report)
+    [instance] = (await status(hub, service_name))["instances"]
+    assert instance["unknown_keys"] == instance["unread_keys"] == ["/both/own", "/gone", "/own"]
+    assert instance["shadowed_keys"] == instance["defaulted_keys"] == ["/limits/c"]
+    made = await register(hub.http, service_name, "two", environment="staging")
+    await beat(hub.http, made, applied=latest, report=report)
+    [instance] = (await status(hub, service_name, environment="staging"))["instances"]
+    assert instance["unknown_keys"] == ["/both/own", "/gone", "/limits/c", "/own"]
+
+
 async def test_of_a_silent_instance_nobody_knows_what_it_runs(
     hub: RunningHub, service_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

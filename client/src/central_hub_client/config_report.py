@@ -23,7 +23,8 @@ class Report:
     `unknown`: the model does not declare them, so they were dropped. `shadowed`: the hub sets them, a local layer
     above it hides that. `defaulted`: no layer sets them, the model's default counts. `unread`: the hub sets them, and
     nobody ever read them (of a model: no field takes them). `local_keys`: set by this instance's own files, sources
-    and environment, so that the hub need not set them.
+    and environment, so that the hub need not set them. The hub's keys are all of its effective configuration, those
+    that only `_global` sets included, which the hub itself leaves out of `unknown` and `unread` in its status.
 
     `rejected` is the hub's configuration that is offered and not used, `reason` why not, or why a local layer is not.
     """

@@ -1,6 +1,6 @@
 """Which documents make up an effective config, in which order, and which of them a value comes from. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from central_hub.storage.configs import Document
@@ -28,6 +28,18 @@ def effective(documents: list[Document]) -> dict[str, Any]:
     return layers.merge([document.config for document in documents if document.config is not None])
 
 
+def shared_keys(documents: list[Document], pointers: Iterable[str]) -> frozenset[str]:
+    """Those of the JSON Pointers that lead to what `_global` sets and no document of the service itself does."""
+    live = [(document.service == GLOBAL, document.config) for document in documents if document.config is not None]
+
+    def is_shared(pointer: str) -> bool:
+        path = [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
+        setters = {is_global for is_global, config in live if _sets(config, path)}
+        return setters == {True}
+
+    return frozenset(filter(is_shared, set(pointers)))
+
+
 def provenance(documents: list[Document]) -> dict[str, dict[str, Any]]:
     """For the JSON Pointer of every leaf of the effective config: the layer that it comes from."""
     live = [document for document in documents if document.config is not None]
@@ -40,3 +52,14 @@ def provenance(documents: list[Document]) -> dict[str, dict[str, Any]]:
         }
         for pointer, indexes in origins.items()
     }
+
+
+def _sets(config: Any, path: list[str]) -> bool:
+    """Whether something stands at the place, or a list or a scalar around it."""
+    for key in path:
+        if not isinstance(config, dict):
+            return True
+        if key not in config:
+            return False
+        config = config[key]
+    return True

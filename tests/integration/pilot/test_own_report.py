@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from central_hub_client import layers
 from tests.conftest import RunningHub
 from tests.integration.instances import eventually, listed, status
 from tests.integration.pilot.conftest import KEY, SERVICE, StartStandIn
@@ -24,9 +23,8 @@ def sample(name: str) -> dict[str, Any]:
 async def test_it_reports_no_key_of_its_document_as_unknown_or_unread(
     hub: RunningHub, start_stand_in: StartStandIn, tmp_path: Path
 ) -> None:
-    shared = sample("_global")
-    del shared["rate_limits"]  # the gateways'
-    stored = await change(hub, SERVICE, layers.merge([shared, sample(SERVICE)]))
+    await change(hub, "_global", sample("_global"))
+    stored = await change(hub, SERVICE, sample(SERVICE))
     token = await hub.new_token(verbs=["read", "register"], services=[SERVICE])
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CENTRAL_HUB_")}
     pilot = Service(

@@ -1,7 +1,7 @@
 """Instances and their convergence, as they are told. Pure."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -68,20 +68,30 @@ def described(instance: Instance, now: datetime) -> dict[str, Any]:
     }
 
 
-def told(convergence: Convergence, service: str, environment: str, latest: Position | None) -> dict[str, Any]:
-    """How far the latest revision of a configuration has got."""
+def told(
+    convergence: Convergence, service: str, environment: str, latest: Position | None, shared: Container[str]
+) -> dict[str, Any]:
+    """How far the latest revision of a configuration has got.
+
+    `shared` keys are for the whole fleet: that one service has no use for one of them is nothing to tell.
+    """
     return {
         "service": service,
         "environment": environment,
         "epoch": None if latest is None else latest.epoch,
         "revision": None if latest is None else latest.revision,
-        "instances": [_delivery(delivery) for delivery in convergence.deliveries],
+        "instances": [_delivery(delivery, shared) for delivery in convergence.deliveries],
         "converged": convergence.converged,
     }
 
 
-def _delivery(delivery: Delivery) -> dict[str, Any]:
-    instance, report = delivery.instance, delivery.instance.report
+def _delivery(delivery: Delivery, shared: Container[str]) -> dict[str, Any]:
+    instance = delivery.instance
+    report = replace(
+        instance.report,
+        unknown=tuple(key for key in instance.report.unknown if key not in shared),
+        unread=tuple(key for key in instance.report.unread if key not in shared),
+    )
     applied, rejected = instance.stance.applied, instance.stance.rejected
     shown = {
         "instance_id": instance.instance_id,

@@ -6,6 +6,7 @@ from central_hub.api.auth import authorise_instances
 from central_hub.api.v1.fleet import told
 from central_hub.api.v1.reading import answer_json, reach_minimum
 from central_hub.config.history import no_document
+from central_hub.config.layering import layers_of, shared_keys
 from central_hub.coordination.convergence import converge
 from central_hub.security.tokens import Grant
 from central_hub.service import CentralHubService
@@ -28,4 +29,7 @@ async def answer_status(
     changed: list[str] = []
     if latest is not None and any(instance.report.shadowed for instance in instances):
         changed = await hub.history.altered_by(service, environment, latest.revision)
-    return answer_json(hub, applied, told(converge(instances, latest, changed, now), service, environment, latest))
+    unused = {key for instance in instances for key in (*instance.report.unknown, *instance.report.unread)}
+    shared = shared_keys(layers_of(hub.tail.snapshot.document, service, environment), unused)
+    convergence = converge(instances, latest, changed, now)
+    return answer_json(hub, applied, told(convergence, service, environment, latest, shared))

@@ -24,6 +24,8 @@ logger = logging.getLogger("central_hub_client")
 
 ENVIRONMENT: Final = "environment"
 HUB: Final = "hub"
+MOST_PLACES: Final = 3
+"""Named where a refused value is put together from several."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +44,12 @@ class Layer:
     """Of the environment, whose values depend on what the other layers know."""
     ban: str | None = None
     """Why it must not be used, whatever it says."""
+
+    def place_of(self, pointer: str) -> str | None:
+        """Where the value at a JSON Pointer is written: of what has no place of its own, the nearest around it."""
+        while pointer and pointer not in self.places:
+            pointer = pointer.rpartition("/")[0]
+        return self.places.get(pointer)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,7 +173,8 @@ class Assembly(Generic[S]):
             return Snapshot(self._binding.bind(merged), seen, secrets)
         except Refused as refusal:
             hidden = [
-                replace(problem, message=self._secrets.hidden_in(problem.message)) for problem in refusal.problems
+                replace(problem, message=self._secrets.hidden_in(problem.message), places=_places(problem, seen))
+                for problem in refusal.problems
             ]
             raise _Located(hidden, seen) from None
         except Exception as error:  # noqa: BLE001 - the model's own code runs here, and must not stop updates
@@ -180,7 +189,7 @@ class Assembly(Generic[S]):
             name for name in trial.keys() | self._accepted.keys() if trial.get(name) is not self._accepted.get(name)
         }
         if isinstance(refusal, _Located):
-            found = {layer.name for problem in refusal.problems for layer in _setters(problem, refusal.layers)}
+            found = {layer.name for problem in refusal.problems for layer, _ in _setters(problem, refusal.layers)}
             if guilty := found & news:
                 return guilty
         if HUB in news:
@@ -233,16 +242,22 @@ def _with_values(layer: Layer, shape: Shape | None, others: Mapping[str, Any]) -
     return _fitted(replace(layer, values=loaded.values, places=loaded.places), shape)
 
 
-def _setters(problem: Problem, tried: tuple[Layer, ...]) -> list[Layer]:
-    """The layers whose values are refused: those that won at the place, around it, or inside it."""
+def _setters(problem: Problem, tried: tuple[Layer, ...]) -> list[tuple[Layer, str]]:
+    """The layers whose values are refused, each with a JSON Pointer to one: those that won at the place, around it, or
+    inside it."""
     if problem.is_missing or not problem.path:
         return []
     place = "".join(f"/{escape_pointer(key)}" for key in problem.path)
     return [
-        tried[winners[0]]
+        (tried[winners[0]], max(pointer, place, key=len))
         for pointer, winners in layers.origins([layer.values for layer in tried]).items()
         if _is_within(pointer, place) or _is_within(place, pointer)
     ]
+
+
+def _places(problem: Problem, tried: tuple[Layer, ...]) -> tuple[str, ...]:
+    found = (layer.place_of(pointer) for layer, pointer in _setters(problem, tried))
+    return tuple(dict.fromkeys(filter(None, found)))[:MOST_PLACES]
 
 
 def _is_within(inner: str, outer: str) -> bool:

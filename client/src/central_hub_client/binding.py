@@ -16,14 +16,19 @@ S_co = TypeVar("S_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a configuration is refused: where, and a sentence that repeats no secret."""
+    """Why a configuration is refused: where, and a sentence that repeats no secret.
+
+    `places` are the files and lines, or variables, that say what is refused.
+    """
 
     path: tuple[str, ...]
     message: str
     is_missing: bool = False
+    places: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{'.'.join(self.path)}: {self.message}" if self.path else self.message
+        named = f"{'.'.join(self.path)}: {self.message}" if self.path else self.message
+        return f"{named} ({', '.join(self.places)})" if self.places else named
 
 
 class Refused(Exception):

@@ -123,14 +123,12 @@ def _said(
 
 
 def place(layer: Layer, pointer: str) -> str | None:
-    """Where a layer has a value from: of what has no place of its own, the nearest around it."""
+    """Where a layer has a value from."""
     if layer.object is not None:
         received = layer.object
         author = f" by {received.updated_by}" if received.updated_by else ""
         return f"revision {received.position}{author}"
-    while pointer and pointer not in layer.places:
-        pointer = pointer.rpartition("/")[0]
-    return layer.places.get(pointer)
+    return layer.place_of(pointer)
 
 
 def _at(value: Any, path: tuple[str, ...]) -> Any:

@@ -1,10 +1,13 @@
 """Secret references: `{"$secret": "env://NAME"}`, `file:///path`, and what entry points add. Resolved here only.
 
+A text that is `${env:NAME}` and nothing else is the same as the first; inside a longer text it stays as it is.
+
 What a reference stands for is kept in memory alone, never written and never logged. A secret that cannot be had again
 stays what it was.
 """
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +24,8 @@ from central_hub_client.sources.files import fingerprint_of
 logger = logging.getLogger("central_hub_client")
 
 KEY: Final = "$secret"
+_SHORT_BEGINNING: Final = "${env:"
+_SHORT: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 ENTRY_POINTS: Final = "central_hub_client.secrets"
 TTL_SECONDS: Final = 300.0
 RETRY_SECONDS: Final = 30.0
@@ -47,13 +52,19 @@ class _Known:
 
 
 def marked(values: Any) -> Any:
-    """`values` with a Reference for each object that spells one. What has none in it is not copied."""
-    if isinstance(values, (str, int, float)):
-        return values
+    """`values` with a Reference for each object and text that spells one. What has none in it is not copied."""
+    if isinstance(values, str):
+        short = _SHORT.fullmatch(values) if values.startswith(_SHORT_BEGINNING) else None
+        return values if short is None else Reference(f"env://{short[1]}")
     if isinstance(values, Mapping):
         if len(values) == 1 and isinstance(uri := values.get(KEY), str):
             return Reference(uri)
-        inner = ((key, item) for key, item in values.items() if not isinstance(item, (str, int, float)))
+        # Told apart here already: a call for every number and text makes this several times as slow.
+        inner = (
+            (key, item)
+            for key, item in values.items()
+            if (item.startswith(_SHORT_BEGINNING) if isinstance(item, str) else not isinstance(item, (int, float)))
+        )
         altered = {key: new for key, item in inner if (new := marked(item)) is not item}
         return {**values, **altered} if altered else values
     if isinstance(values, list):

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from central_hub_client import ConfigClient, ConfigManager, IncompleteConfig, Source, keeper
 from central_hub_client.errors import InvalidConfig
+from central_hub_client.explain import HIDDEN
 from central_hub_client.sources import Loaded
 from tests.unit.client.installed import install
 from tests.wire.waiting import until
@@ -204,6 +205,44 @@ def test_a_layer_that_the_model_refuses_is_left_out_and_the_others_count(
         assert manager.status.error_code == "rejected"
         assert manager.report().reason == rejected.reason
     assert "operational.batch_size" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("default.json", '{\n "features": {"backfill": true},\n "operational": {\n  "label": "${env:A_LABEL}"}}', 4),
+        ("default.yaml", "features: {backfill: true}\noperational:\n  label: ${env:A_LABEL}\n", 3),
+        ("default.toml", "[features]\nbackfill = true\n[operational]\nlabel = '${env:A_LABEL}'\n", 4),
+    ],
+)
+def test_a_file_may_name_a_variable_and_one_that_is_not_set_is_told_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, line: int
+) -> None:
+    write(tmp_path, name, text)
+    monkeypatch.setenv("A_LABEL", "hunter2")
+    with ConfigManager("orders", Settings, config_dir=tmp_path) as manager:
+        assert manager.current.operational.label == "hunter2"
+        found = manager.explain("operational.label")
+        assert (found.value, found.place) == (HIDDEN, f"{tmp_path}/{name}:{line}")
+        assert "hunter2" not in str(found)
+    monkeypatch.delenv("A_LABEL")
+    write(tmp_path, "orders.json", '{"operational": {"batch_size": 7}}')
+    with ConfigManager("orders", Settings, config_dir=tmp_path) as manager:
+        assert manager.current == Settings(operational=Operational(batch_size=7))
+        rejected = manager.status.rejected
+        assert rejected is not None
+        assert rejected.reason == (
+            f"operational.label: env://A_LABEL: the variable is not set ({tmp_path}/{name}:{line})"
+        )
+
+
+def test_a_refusal_names_every_place_that_it_is_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "default.json", '{\n "operational": {"batch_size": 0},\n "features": {"words": [\n  1]}}')
+    monkeypatch.setenv("ORDERS_OPERATIONAL__SYMBOLS", "5")
+    with ConfigManager("orders", Settings, config_dir=tmp_path) as manager:
+        reason = manager.status.rejected.reason if manager.status.rejected else ""
+    assert f"({tmp_path}/default.json:2)" in reason
+    assert "(ORDERS_OPERATIONAL__SYMBOLS)" in reason
 
 
 def test_a_variable_that_the_model_refuses_does_not_shut_out_the_files(

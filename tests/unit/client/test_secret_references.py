@@ -24,9 +24,13 @@ def reference(uri: str) -> dict[str, str]:
         ({"a": {"$secret": "env://X", "more": 1}}, {"a": {"$secret": "env://X", "more": 1}}),
         ({"a": {"$secret": 5}}, {"a": {"$secret": 5}}),
         ({"$secret": "env://X"}, Reference("env://X")),
+        ({"a": "${env:X_1}", "b": ["${env:X}", 1]}, {"a": Reference("env://X_1"), "b": [Reference("env://X"), 1]}),
+        ({"a": {"b": {"c": "${env:X}"}}}, {"a": {"b": {"c": Reference("env://X")}}}),
+        ({"a": "x${env:X}", "b": "${env:X}\n"}, {"a": "x${env:X}", "b": "${env:X}\n"}),
+        ({"a": "${env:}", "b": "${env:1}", "c": "${X}"}, {"a": "${env:}", "b": "${env:1}", "c": "${X}"}),
     ],
 )
-def test_an_object_that_is_nothing_but_a_reference_is_one(values: Any, expected: Any) -> None:
+def test_what_is_nothing_but_a_reference_is_one(values: Any, expected: Any) -> None:
     assert marked(values) == expected
 
 

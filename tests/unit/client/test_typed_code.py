@@ -1,71 +1,59 @@
-"""What a type checker says to a service's own code."""
+"""What type checkers say to a service's own code."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-CODE = """
-from pydantic import BaseModel
-from central_hub_client import ConfigManager, SettingsChange
+import pytest
 
-class Operational(BaseModel):
-    batch_size: int = 100
+USER_CODE = Path(__file__).with_name("user_service.py")
 
-class Settings(BaseModel):
-    operational: Operational = Operational()
-
-manager = ConfigManager("orders", schema=Settings)
-size: int = manager.current.operational.batch_size
-plain = ConfigManager("orders")
-
-def on_change(change: SettingsChange[Settings]) -> None:
-    reveal_type(change.new.operational.batch_size)
-
-async def follow() -> None:
-    async for change in manager.changes("operational.**"):
-        reveal_type(change.old)
-    async with manager as same:
-        reveal_type(same)
-
-stop = manager.on_config_update(on_change)
-with manager.override({"operational.batch_size": 1}):
-    reveal_type(plain.current)
-reveal_type(manager.explain("a"))
-reveal_type(manager.explain())
-manager.current.operational.batchsize
-wrong: str = manager.current.operational.batch_size
+WRONG = """
+config.current.operational.batchsize
+label: str = config.current.operational.batch_size
+config.on_config_update(lambda change: print(change.news))
+config.start(deadline="2 s")
+small.current.operational
+BaseService[Small](config)
+ConfigManager("orders", Settings, hub="http://127.0.0.1:7000")
 """
 
+CHECKERS = {
+    "mypy": [sys.executable, "-m", "mypy", "--strict", "--cache-dir", "cache"],
+    # The same checker as pyright, whose own package would fetch it from a registry of another kind.
+    "pyright": [
+        sys.executable,
+        "-m",
+        "basedpyright",
+        "--project",
+        "pyrightconfig.json",
+        "--pythonpath",
+        sys.executable,
+    ],
+}
 
-def test_current_has_the_type_of_the_model(tmp_path: Path) -> None:
-    path = tmp_path / "service.py"
-    path.write_text(CODE)
+
+def lines_with_errors(checker: str, directory: Path) -> list[int]:
+    (directory / "pyrightconfig.json").write_text(json.dumps({"typeCheckingMode": "strict"}))
     answer = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mypy",
-            "--strict",
-            "--no-error-summary",
-            "--cache-dir",
-            str(tmp_path / "cache"),
-            str(path),
-        ],
+        [*CHECKERS[checker], "user_service.py"],
+        cwd=directory,  # the settings of this project are not those of its users
         capture_output=True,
         text=True,
         timeout=170,
         check=False,
     )
-    said = [line.partition(": ")[2] for line in answer.stdout.splitlines()]
-    assert [line for line in said if line.startswith("note: Revealed")] == [
-        'note: Revealed type is "int"',
-        'note: Revealed type is "service.Settings"',
-        'note: Revealed type is "central_hub_client.config_manager.ConfigManager[service.Settings]"',
-        'note: Revealed type is "typing.Mapping[str, Any]"',
-        'note: Revealed type is "central_hub_client.explain.Explanation"',
-        'note: Revealed type is "dict[str, central_hub_client.explain.Explanation]"',
-    ]
-    errors = [line for line in said if line.startswith("error")]
-    assert len(errors) == 2
-    assert 'has no attribute "batchsize"' in errors[0]
-    assert "Incompatible types in assignment" in errors[1]
+    assert "user_service.py" in answer.stdout or answer.returncode == 0, answer.stdout + answer.stderr
+    found = re.findall(r"user_service\.py:(\d+)(?::\d+ -|:) (error|warning)", answer.stdout)
+    assert bool(found) == bool(answer.returncode), answer.stdout + answer.stderr
+    return sorted({int(line) for line, _ in found})
+
+
+@pytest.mark.parametrize("checker", CHECKERS)
+def test_a_services_own_code_is_typed_to_the_last_field(tmp_path: Path, checker: str) -> None:
+    code = USER_CODE.read_text()
+    (tmp_path / "user_service.py").write_text(code + WRONG)
+    first = code.count("\n") + 2
+    assert lines_with_errors(checker, tmp_path) == list(range(first, first + len(WRONG.split("\n")) - 2))

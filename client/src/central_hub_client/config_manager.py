@@ -67,6 +67,8 @@ class ConfigManager(Generic[S]):
         token: str | None = None,
         environment: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        instance_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
         register: bool | InstanceDescription = True,
     ) -> None: ...
 
@@ -83,6 +85,8 @@ class ConfigManager(Generic[S]):
         token: str | None = None,
         environment: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        instance_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
         register: bool | InstanceDescription = True,
     ) -> None: ...
 
@@ -98,6 +102,8 @@ class ConfigManager(Generic[S]):
         token: str | None = None,
         environment: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        instance_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
         register: bool | InstanceDescription = True,
     ) -> None:
         self.service_name = service_name
@@ -112,7 +118,15 @@ class ConfigManager(Generic[S]):
         elif hub is not None:
             self._problem = f"the client is that of {hub.service_name}: it is not used"
         else:
-            own = ConfigClient(service_name, central_hub_url, token=token, environment=environment, cache_dir=cache_dir)
+            own = ConfigClient(
+                service_name,
+                central_hub_url,
+                token=token,
+                environment=environment,
+                cache_dir=cache_dir,
+                instance_id=instance_id,
+                labels=labels,
+            )
             environment = own.environment
             client = own if own.has_hub else None
             if client is None and own.problems:

@@ -5,7 +5,8 @@
     following   another replica's commit → the audit log → Tail → Snapshot
     a fleet     register, heartbeat → CoordinationManager → Fleet (this replica's view); written and read once a second
 
-Nothing here decides anything: it builds the parts, hands each what it needs, starts and stops them in order.
+Nothing here decides anything: it builds the parts, hands each what it needs, and says in which order they start; they
+stop in the reverse.
 """
 
 import asyncio
@@ -35,6 +36,7 @@ from central_hub.storage import configs, replicas, schema, server
 from central_hub.storage.configs import Head
 from central_hub.storage.replicas import ReplicaKey
 from central_hub.storage.tables import SCHEMA_VERSION
+from central_hub_client.base_service import BaseService, PartFailed, Steps
 
 BEAT_SECONDS: Final = 5.0
 ALIVE_FOR: Final = timedelta(minutes=2)
@@ -53,10 +55,11 @@ class Health:
     reasons: list[str]
 
 
-class CentralHubService:
+class CentralHubService(BaseService[None]):
     """One replica of the hub. Any number of them share a PostgreSQL and a NATS."""
 
     def __init__(self, settings: HubSettings) -> None:
+        super().__init__(name="central-hub")
         self.settings = settings
         self.metrics = Metrics()
         self._key = SigningKey.load_or_create(settings.signing_key_path)
@@ -72,49 +75,32 @@ class CentralHubService:
         self.history = ConfigHistory(database)
         self.audit = AuditLog(database)
         self.coordination = CoordinationManager(database)
-        self.draining = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._measure()
+        self.add(Steps(stop=database.close), name="database")
+        self.add(Steps(start=self._load_when_there), name="store", start_seconds=None)
+        self.add(Steps(start=self._begin_to_work, stop=self._end_work), name="work")
+        self.add(self.connections, name="bus")
 
     async def start(self) -> None:
         """Check the store, load the documents, and begin to follow and to announce.
 
         Waits for a PostgreSQL that is not there yet. Raises StartupRefused for what waiting does not mend.
         """
-        waiting = False
-        while True:
-            try:
-                await self._load()
-                break
-            except StoreUnavailable as error:
-                if not waiting:
-                    log.warning("waiting_for_store", reason=_cause(error))
-                    waiting = True
-                await asyncio.sleep(0.5)
-        self._spawn("tail", self.tail.run())
-        self._spawn("announcer", self.announcer.run())
-        self._spawn("stream", self.announcer.watch_stream())
-        self._spawn("bookmarks", self.announcer.send_bookmarks())
-        self._spawn("coordination", self.coordination.run())
-        self._spawn("replica", self._stay_known())
-        self._spawn("housekeeping", self._keep_house())
-        self._spawn("loop-lag", self._measure_lag())
-        self.connections.start()
+        try:
+            await super().start()
+        except PartFailed as failure:
+            raise failure.__cause__ or failure from None
         log.info("hub_ready", position=str(self.tail.snapshot.position), key=self._key.id)
 
     def drain(self) -> None:
         """Stop being ready, and end the open streams, so that clients move to another replica."""
-        self.draining.set()
+        super().drain()
         self.tail.feed.wake_all()
 
     async def stop(self) -> None:
         """End the background work and close the connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(StoreUnavailable):
-            await self.coordination.write()
-        await self.connections.stop()
+        await super().stop()
         log.info("hub_stopped")
 
     async def live_keys(self) -> list[ReplicaKey]:
@@ -157,6 +143,35 @@ class CentralHubService:
                 "nats": {"ok": bus.ok, "reason": bus.reason, "pending": self.announcer.pending},
             },
         }
+
+    async def _load_when_there(self) -> None:
+        waiting = False
+        while True:
+            try:
+                await self._load()
+                break
+            except StoreUnavailable as error:
+                if not waiting:
+                    log.warning("waiting_for_store", reason=_cause(error))
+                    waiting = True
+                await asyncio.sleep(0.5)
+
+    def _begin_to_work(self) -> None:
+        self._spawn("tail", self.tail.run())
+        self._spawn("announcer", self.announcer.run())
+        self._spawn("stream", self.announcer.watch_stream())
+        self._spawn("bookmarks", self.announcer.send_bookmarks())
+        self._spawn("coordination", self.coordination.run())
+        self._spawn("replica", self._stay_known())
+        self._spawn("housekeeping", self._keep_house())
+        self._spawn("loop-lag", self._measure_lag())
+
+    async def _end_work(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(StoreUnavailable):
+            await self.coordination.write()
 
     async def _load(self) -> None:
         database = self.connections.database

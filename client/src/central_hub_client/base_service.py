@@ -14,7 +14,6 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 from central_hub_client.binding import S
 from central_hub_client.config_client import START_SECONDS
 from central_hub_client.config_manager import STOP_SECONDS, ConfigManager
-from central_hub_client.errors import IncompleteConfig
 from central_hub_client.vital_signs import VitalSigns
 from central_hub_client.wire import InstanceState
 
@@ -43,6 +42,14 @@ P = TypeVar("P", bound=Part)
 
 
 @dataclass(frozen=True, slots=True)
+class Steps:
+    """A part made of functions, for what has other names for them: `Steps(start=pool.open, stop=pool.close)`."""
+
+    start: Callable[[], Awaitable[None] | None] = lambda: None
+    stop: Callable[[], Awaitable[None] | None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """Whether all is well, and every reason why not."""
 
@@ -59,26 +66,40 @@ class BaseService(Generic[S]):
 
     Subclass it and override `work`, or compose it: `service.add(part)`, then `run`. Whatever fails, is cancelled or
     takes too long, what was started is stopped, the last first, each part within its own deadline; the configuration
-    goes last. A stale configuration is no reason to be unready, a missing one is.
+    goes last. A stale configuration is no reason to be unready, a missing one is. Without `config` it is only parts.
 
     The hub is told, where the configuration registers the instance: `starting` until the last part has started, then
     `healthy` or `unhealthy` as liveness and readiness are, `draining` to the end; then the instance is gone.
     """
 
-    def __init__(self, config: ConfigManager[S], *, drain_seconds: float = DRAIN_SECONDS) -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: ConfigManager[S] | None = None,
+        *,
+        name: str | None = None,
+        drain_seconds: float = DRAIN_SECONDS,
+    ) -> None:
+        self.name = name or (type(self).__name__ if config is None else config.service_name)
         self.draining = asyncio.Event()
         """Set once the service shall end: finish what is at hand, begin nothing new."""
         self._drain_seconds = drain_seconds
-        self._config_part = _ConfigPart(config)
-        self._parts: list[_Deadlines] = [_Deadlines("config", self._config_part, START_SECONDS + 5, STOP_SECONDS + 5)]
+        self._config_part = None if config is None else _ConfigPart(config, self._state)
+        self._parts: list[_Deadlines] = []
+        if self._config_part is not None:
+            self.add(self._config_part, name="config", start_seconds=START_SECONDS + 5, stop_seconds=STOP_SECONDS + 5)
         self._started: list[_Deadlines] = []
         self._is_started = False
         self._has_stopped = False
-        self._vital_signs = VitalSigns(self._state, config.report_soon)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.config.service_name!r})"
+        return f"{type(self).__name__}({self.name!r})"
+
+    @property
+    def config(self) -> ConfigManager[S]:
+        """The configuration it was made with. Raises RuntimeError where it was made without one."""
+        if self._config_part is None:
+            raise RuntimeError(f"{self.name} has no configuration")
+        return self._config_part.config
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -93,10 +114,11 @@ class BaseService(Generic[S]):
         part: P,
         *,
         name: str | None = None,
-        start_seconds: float = PART_START_SECONDS,
+        start_seconds: float | None = PART_START_SECONDS,
         stop_seconds: float = PART_STOP_SECONDS,
     ) -> P:
-        """Add a part after those that are there, before the start; returns it."""
+        """Add a part after those that are there, before the start; returns it. `start_seconds=None` lets it take its
+        time."""
         self._parts.append(_Deadlines(name or type(part).__name__, part, start_seconds, stop_seconds))
         return part
 
@@ -138,33 +160,31 @@ class BaseService(Generic[S]):
         """Start everything. Raises PartFailed, or CancelledError when cancelled; both after stopping what ran."""
         if self._has_stopped:
             raise RuntimeError("a service runs once: make another")
-        self._vital_signs.start()
-        self.config.report_state(self._vital_signs.state)
         try:
             for entry in self._parts[len(self._started) :]:
                 await entry.start()
                 self._started.append(entry)
-                logger.info("started: service=%s part=%s", self.config.service_name, entry.name)
+                logger.info("started: service=%s part=%s", self.name, entry.name)
         except BaseException as error:
             self._suspect_config(error)
             await self.stop()
             raise
         self._is_started = True
-        self._vital_signs.look()
+        self._look()
 
     async def stop(self) -> None:
         """Stop everything that was started, to the end, also when this is cancelled meanwhile."""
         self._has_stopped = True
         self.draining.set()
-        self._vital_signs.stop()
+        self._look()
         await _to_the_end(self._stop_all())
 
     def drain(self) -> None:
         """Begin to end: no longer ready, and `run` goes on to its stop."""
         if not self.draining.is_set():
-            logger.info("draining: service=%s", self.config.service_name)
+            logger.info("draining: service=%s", self.name)
         self.draining.set()
-        self._vital_signs.look()
+        self._look()
 
     @property
     def liveness(self) -> Health:
@@ -182,8 +202,12 @@ class BaseService(Generic[S]):
         return _health([*reasons, *_reasons(self._started, "why_dead"), *_reasons(self._started, "why_unready")])
 
     def _suspect_config(self, error: BaseException | None) -> None:
-        if isinstance(error, Exception):
+        if self._config_part is not None and isinstance(error, Exception):
             self._config_part.ends_in_good_order = False
+
+    def _look(self) -> None:
+        if self._config_part is not None:
+            self._config_part.vital_signs.look()
 
     def _state(self) -> InstanceState:
         if self.draining.is_set():
@@ -216,14 +240,14 @@ class BaseService(Generic[S]):
                 working.cancel()
                 await _to_the_end(_settled(working, cancel_seconds))
         if not working.done():
-            logger.error("the work does not end, it is left behind: service=%s", self.config.service_name)
+            logger.error("the work does not end, it is left behind: service=%s", self.name)
         elif not working.cancelled():
             working.result()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
         if threading.current_thread() is not threading.main_thread():
-            logger.info("signals are left alone, this is not the main thread: service=%s", self.config.service_name)
+            logger.info("signals are left alone, this is not the main thread: service=%s", self.name)
             yield
             return
         loop = asyncio.get_running_loop()
@@ -252,7 +276,7 @@ class _Deadlines:
 
     name: str
     part: Part
-    start_seconds: float
+    start_seconds: float | None
     stop_seconds: float
 
     async def start(self) -> None:
@@ -294,22 +318,28 @@ class _Deadlines:
 
 
 class _ConfigPart:
-    def __init__(self, config: ConfigManager[Any]) -> None:
-        self._config = config
+    """The configuration of a service, and what its heartbeats say of the service meanwhile."""
+
+    def __init__(self, config: ConfigManager[Any], state: Callable[[], InstanceState]) -> None:
+        self.config = config
+        self.vital_signs = VitalSigns(state, config.report_soon)
         self.ends_in_good_order = True
 
     async def start(self) -> None:
-        await self._config.start_async()
+        self.vital_signs.start()
+        self.config.report_state(self.vital_signs.state)
+        try:
+            await self.config.start_async()
+        except BaseException:
+            self.vital_signs.stop()
+            raise
 
     async def stop(self) -> None:
-        await self._config.stop_async(in_good_order=self.ends_in_good_order)
+        self.vital_signs.stop()
+        await self.config.stop_async(in_good_order=self.ends_in_good_order)
 
     def why_unready(self) -> str | None:
-        try:
-            self._config._snapshot()
-        except IncompleteConfig as error:
-            return error.detail
-        return None
+        return self.config.why_incomplete
 
 
 def _health(reasons: list[str]) -> Health:

@@ -240,6 +240,11 @@ class ConfigManager(Generic[S]):
         """What of the configuration is used and what is not. Takes milliseconds: not for every request."""
         return self._standing().to_report()
 
+    @property
+    def why_incomplete(self) -> str | None:
+        """Why there is nothing to run on, None where there is."""
+        return self._incomplete().detail if self._keeper.snapshot is None else None
+
     def report_state(self, state: Callable[[], InstanceState]) -> None:
         """Have every heartbeat say what `state` returns, in place of `healthy`. It is called in another thread and must
         return at once. `BaseService` does this; a forked process begins without it."""

@@ -19,7 +19,10 @@ class ConnectionHealth:
 
 
 class ConnectionManager:
-    """Builds the connections from the settings, opens and closes them, and says how they are."""
+    """Builds the connections from the settings, and says how they are.
+
+    To start it means to start the bus: the pool of the database connects when it is used, and is closed by itself.
+    """
 
     def __init__(
         self, settings: HubSettings, *, on_message: Received, on_bus_connected: Callable[[], Awaitable[None]]
@@ -40,14 +43,13 @@ class ConnectionManager:
         )
 
     def start(self) -> None:
-        """Begin to connect to the bus, in the background. The pool of the database connects when it is used."""
+        """Begin to connect to the bus, in the background."""
         if self.bus is not None:
             self.bus.start()
 
     async def stop(self) -> None:
         if self.bus is not None:
             await self.bus.stop()
-        await self.database.close()
 
     def bus_health(self) -> ConnectionHealth:
         if self.bus is None:

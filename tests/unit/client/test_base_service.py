@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from central_hub_client import ConfigManager, IncompleteConfig
-from central_hub_client.base_service import BaseService, PartFailed
+from central_hub_client.base_service import BaseService, PartFailed, Steps
 
 
 class Recorder:
@@ -308,3 +308,20 @@ async def test_a_pause_ends_with_its_time_or_with_draining() -> None:
         asyncio.get_running_loop().call_later(0.05, service.drain)
         await service.pause(600)
         assert service.draining.is_set()
+
+
+async def test_functions_are_parts_and_a_service_may_do_without_a_configuration() -> None:
+    said: list[str] = []
+
+    async def close() -> None:
+        said.append("close")
+
+    service: BaseService[None] = BaseService(name="parts")
+    service.add(Steps(start=lambda: said.append("open"), stop=close))
+    service.add(Steps(stop=lambda: said.append("flush")))
+    async with service:
+        assert service.readiness.ok
+        assert said == ["open"]
+    assert said == ["open", "flush", "close"]
+    with pytest.raises(RuntimeError, match="parts has no configuration"):
+        _ = service.config

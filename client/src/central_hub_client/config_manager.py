@@ -368,8 +368,11 @@ class ConfigManager(Generic[S]):
 
     def _subscribe(self, subscriber: Subscriber[S] | Changes[S]) -> None:
         self._subscribers.append(subscriber)
-        if (snapshot := self._keeper.snapshot) is not None:  # a change may have come between
+        # A change may have come before it was in the list, and the next while it is told of that one: the last counts.
+        told: Snapshot[S] | None = None
+        while (snapshot := self._keeper.snapshot) is not None and snapshot is not told:
             subscriber.tell(snapshot.value, snapshot.position)
+            told = snapshot
 
     def _unsubscribe(self, subscriber: Subscriber[S] | Changes[S]) -> None:
         with suppress(ValueError):

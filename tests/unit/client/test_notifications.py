@@ -91,6 +91,37 @@ async def test_an_async_callback_runs_on_the_loop_it_was_registered_from() -> No
     assert where[1] is not threading.current_thread()
 
 
+@pytest.mark.parametrize("error", [RuntimeError("bug"), asyncio.CancelledError(), SystemExit(1)])
+async def test_a_plain_callback_that_fails_is_told_of_the_next_change_all_the_same(error: BaseException) -> None:
+    told: list[int] = []
+
+    def failing(change: SettingsChange[Values]) -> None:
+        told.append(change.new["a"])
+        raise error
+
+    one = subscriber(failing)
+    for n in (1, 2, 3):
+        one.tell({"a": n})
+        await until(lambda n=n: told[-1:] == [n])  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("bug"), asyncio.CancelledError()])
+async def test_an_async_callback_that_fails_is_told_of_the_next_change_all_the_same(error: BaseException) -> None:
+    told: list[int] = []
+
+    async def failing(change: SettingsChange[Values]) -> None:
+        told.append(change.new["a"])
+        raise error
+
+    for one in (
+        Subscriber(failing, "**", {"a": 0}, changed_paths),
+        await asyncio.to_thread(lambda: Subscriber(failing, "**", {"a": 0}, changed_paths)),
+    ):
+        for n in (1, 2, 3):
+            one.tell({"a": n})
+            await until(lambda n=n: told[-1:] == [n])  # type: ignore[misc]
+
+
 def test_a_callback_whose_event_loop_is_gone_is_forgotten() -> None:
     async def callback(change: SettingsChange[Values]) -> None: ...
 

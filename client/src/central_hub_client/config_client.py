@@ -173,7 +173,7 @@ class ConfigClient:
     @property
     def status(self) -> Status:
         """Where the configuration in use came from, and how fresh it is."""
-        return self._held.status(time.time())
+        return self._held.status(time.monotonic())
 
     async def init_async(self, deadline_seconds: float = START_SECONDS) -> None:
         """Start: what was last known first, then the hub, then updates in the background.
@@ -352,7 +352,7 @@ class ConfigClient:
     async def _restore(self) -> None:
         remembered = await run_blocking(self._open_files)
         if remembered is not None:
-            self._held.restore(remembered)
+            self._held.restore(remembered, time.monotonic(), wall=time.time())
 
     def _open_files(self) -> Remembered | None:
         self._files.open()
@@ -381,7 +381,7 @@ class ConfigClient:
 
     async def _save(self) -> None:
         self._unsaved.clear()
-        remembered = self._held.to_remember()
+        remembered = self._held.to_remember(time.monotonic(), wall=time.time())
         if remembered is not None and (self._supervisor is None or remembered.object is self._approved):
             await run_blocking(self._files.save, remembered)
 

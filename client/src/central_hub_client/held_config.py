@@ -69,7 +69,11 @@ class Counts:
 
 
 class HeldConfig:
-    """One service's configuration in one environment. `now` is wall time in seconds, in which ages survive restarts."""
+    """One service's configuration in one environment.
+
+    `now` is what a clock says that nobody sets (`time.monotonic`), so that ages survive every jump of the wall clock.
+    Only what is kept on disk has wall time, in which ages survive restarts.
+    """
 
     def __init__(
         self,
@@ -140,19 +144,20 @@ class HeldConfig:
             error_code=None if self._error is None else self._error.code,
         )
 
-    def to_remember(self) -> Remembered | None:
+    def to_remember(self, now: float, *, wall: float) -> Remembered | None:
         """What a later run of the service may start from. A seed is there anyway."""
         if self._object is None or self._confirmed_at is None or self._source is Source.SEED:
             return None
-        return Remembered(self._object, self._confirmed_at)
+        return Remembered(self._object, wall - (now - self._confirmed_at))
 
-    def restore(self, remembered: Remembered) -> None:
+    def restore(self, remembered: Remembered, now: float, *, wall: float) -> None:
         """Start from what an earlier run of the service left. The hub's own answer is never replaced by it."""
         if self._object is not None:
             return
         self._replace(remembered.object, Source.LAST_KNOWN_GOOD)
         self.counts.fallbacks += 1
-        self._confirmed_at = remembered.confirmed_at
+        # A file from the future was written before the wall clock was set back.
+        self._confirmed_at = now - max(0.0, wall - remembered.confirmed_at)
 
     def inherit(self, other: "HeldConfig") -> None:
         """Start from what another of this process held: never from less."""

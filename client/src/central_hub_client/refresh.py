@@ -105,7 +105,7 @@ class Refresher:
                 answer = await self._api.fetch_config(
                     self._held.service, self._held.environment, etag=self._held.etag, minimum=minimum
                 )
-                self._held.take_answer(answer, time.time())
+                self._held.take_answer(answer, time.monotonic())
                 error = self._held.error
             except CentralHubError as failure:
                 error = failure

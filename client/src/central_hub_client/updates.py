@@ -164,14 +164,14 @@ class Bus:
                 last = await client.request(f"$JS.API.DIRECT.GET.{STREAM}.{subject}", timeout=REQUEST_SECONDS)
                 received = await self._believable(last)
                 if received is not None:
-                    self._held.take_last_message(received, time.time())
+                    self._held.take_last_message(received, time.monotonic())
         self.looked.set()
 
     async def _take_update(self, message: "Msg") -> None:
         received = await self._believable(message)
         if received is None:
             self._refresher.suspect()
-        elif self._held.take_message(received, time.time()).verdict is Verdict.FETCH:
+        elif self._held.take_message(received, time.monotonic()).verdict is Verdict.FETCH:
             self._refresher.want(received.position)
 
     async def _take_bookmark(self, message: "Msg") -> None:
@@ -179,7 +179,7 @@ class Bus:
             self._refresher.suspect()
             return
         bookmark = Bookmark.from_json(strict_json.parse(message.data))
-        match self._held.take_bus_bookmark(bookmark, time.time()):
+        match self._held.take_bus_bookmark(bookmark, time.monotonic()):
             case Heard.PRESENT:
                 self._heard_at = time.monotonic()
                 self._silenced.clear()
@@ -206,7 +206,8 @@ def _load() -> None:
 async def follow_events(held: HeldConfig, api: HubApi, refresher: Refresher, bus: Bus | None) -> None:
     """Follow the hub's event stream for ever, while the bus (if any) is silent.
 
-    Whenever the stream breaks, ask first, then resume where it broke.
+    Whenever the stream breaks, ask first, then resume where it broke. One that breaks soon after it began does not show
+    that the hub is well: a fleet must not rush at a hub that ends every stream.
     """
     backoff = Backoff()
     while True:
@@ -214,10 +215,12 @@ async def follow_events(held: HeldConfig, api: HubApi, refresher: Refresher, bus
         await refresher.reachable.wait()
         if bus is not None:
             await bus.silence()
+        since = time.monotonic()
         try:
             async with contextlib.aclosing(api.watch(held.service, held.environment, after=held.verified)) as events:
                 async for event in events:
-                    backoff.reset()
+                    if time.monotonic() - since > SILENCE_SECONDS:
+                        backoff.reset()
                     if not _take_event(held, refresher, event) or (bus is not None and bus.is_alive):
                         break
         except HistoryGone as error:
@@ -233,9 +236,9 @@ async def follow_events(held: HeldConfig, api: HubApi, refresher: Refresher, bus
 def _take_event(held: HeldConfig, refresher: Refresher, event: ConfigObject | Bookmark) -> bool:
     """False where the stream tells another history than the one followed: it must be opened again from its start."""
     if isinstance(event, Bookmark):
-        if held.take_event_bookmark(event, time.time()) is Heard.OTHER_HISTORY:
+        if held.take_event_bookmark(event, time.monotonic()) is Heard.OTHER_HISTORY:
             held.forget_verified()
             return False
-    elif held.take_event(event, time.time()).verdict is Verdict.FETCH:
+    elif held.take_event(event, time.monotonic()).verdict is Verdict.FETCH:
         refresher.want(event.position)
     return True

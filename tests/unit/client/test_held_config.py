@@ -64,15 +64,15 @@ def test_a_deletion_leaves_the_safe_defaults_and_is_remembered() -> None:
     held.take_answer(answer(config_object(4, {"batch_size": 99})), 0.0)
     held.take_event(config_object(5, deleted=True), 1.0)
     assert held.merged == {"batch_size": 10}
-    remembered = held.to_remember()
+    remembered = held.to_remember(1.0, wall=1.0)
     assert remembered is not None
     assert remembered.object.deleted
 
 
 def test_an_answer_confirms_what_was_restored() -> None:
     held = held_config()
-    held.restore(Remembered(config_object(4), confirmed_at=100.0))
-    before = held.status(400.0)
+    held.restore(Remembered(config_object(4), confirmed_at=100.0), 0.0, wall=400.0)
+    before = held.status(0.0)
     assert (before.source, before.age_seconds, before.stale) == (Source.LAST_KNOWN_GOOD, 300.0, True)
     held.take_answer(answer(None, applied=9), 401.0)
     after = held.status(401.0)
@@ -80,10 +80,23 @@ def test_an_answer_confirms_what_was_restored() -> None:
     assert held.verified == Position(1, 9)
 
 
+def test_an_age_survives_a_restart_and_a_wall_clock_that_was_set_back_makes_it_no_less() -> None:
+    held = held_config()
+    held.take_answer(answer(config_object(4)), 50.0)
+    remembered = held.to_remember(60.0, wall=1000.0)
+    assert remembered == Remembered(config_object(4), confirmed_at=990.0)
+    later = held_config()
+    later.restore(remembered, 3.0, wall=1000.0 + 30 * DAY)
+    assert later.status(3.0).age_seconds == 10.0 + 30 * DAY
+    from_the_future = held_config()
+    from_the_future.restore(remembered, 3.0, wall=1000.0 - DAY)
+    assert (from_the_future.status(3.0).age_seconds, from_the_future.status(403.0).age_seconds) == (0.0, 400.0)
+
+
 def test_what_was_restored_late_does_not_replace_the_hub_s_answer() -> None:
     held = held_config()
     held.take_answer(answer(config_object(9)), 0.0)
-    held.restore(Remembered(config_object(4), confirmed_at=0.0))
+    held.restore(Remembered(config_object(4), confirmed_at=0.0), 1.0, wall=1.0)
     assert held.merged == {"revision": 9}
 
 
@@ -92,7 +105,7 @@ def test_a_seed_is_used_when_there_is_nothing_and_replaced_by_anything() -> None
     held.plant(config_object(50))
     assert held.status(0.0).source is Source.SEED
     assert held.etag is None
-    assert held.to_remember() is None
+    assert held.to_remember(1.0, wall=1.0) is None
     assert held.take_event_bookmark(bookmark(3), 0.0) is Heard.PRESENT
     assert held.status(0.0).source is Source.SEED
     held.take_answer(answer(config_object(2)), 0.0)

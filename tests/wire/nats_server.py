@@ -34,7 +34,7 @@ class NatsServer:
             f"""
             listen: "127.0.0.1:{self.port}"
             http: "127.0.0.1:{self._monitoring}"
-            max_payload: 8MB
+            max_payload: 64MB
             jetstream {{ store_dir: {json.dumps(str(directory / "store"))} }}
             authorization {{ users: [
               {{ user: hub, password: hub }}

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,54 @@ async def test_a_flood_of_lies_costs_a_few_questions_and_the_truth_still_gets_th
     assert 1 <= asked <= 4
     await scene.present(8, {"n": 8}, previous_revision=7)
     await until(lambda: scene.client.get_value("n") == 8)
+
+
+async def test_under_a_lasting_flood_of_lies_on_every_subject_questions_come_at_the_back_off_s_pace(
+    scene: Scene,
+) -> None:
+    before = scene.fetches
+    stranger = OneConfig(config_object(10**9, {"n": 666}))
+    lies = [forged(**changes) for changes in FORGERIES.values()]
+    bookmarks = [json.dumps(lie.to_json()).encode() for lie in (stranger.bookmark, replace(stranger.bookmark, epoch=9))]
+    until_then = time.monotonic() + 8
+    told = 0
+    while time.monotonic() < until_then:
+        for subject, payloads in ((f"config.update.{SERVICE}", lies), (BOOKMARK_SUBJECT, bookmarks)):
+            for payload in payloads:
+                await scene.publisher.connection.publish(subject, payload, headers=stranger.signed(payload))
+                told += 1
+        await scene.publisher.connection.flush()
+        await asyncio.sleep(0.02)
+        assert (scene.client.get_value("n"), scene.client.status.epoch) == (7, 1)
+    asked = [request.at for request in scene.http.asked(f"config/{SERVICE}")[before:]]
+    pauses = [later - earlier for earlier, later in pairwise(asked)]
+    print(f"{told} lies in 8 s: {len(asked)} questions, {', '.join(f'{pause:.1f}' for pause in pauses)} s apart")
+    # Waits double from one second, and half of each is certain: 0, 0.5, 1.5, 3.5, 7.5. Where so much is dropped
+    # that the hub's own bookmarks are among them, a stream takes over, and a question goes with it.
+    assert 1 <= len(asked) <= 5 + len(scene.http.asked("config/watch"))
+    await scene.present(8, {"n": 8}, previous_revision=7)
+    await until(lambda: scene.client.get_value("n") == 8)
+
+
+async def test_messages_of_sixty_megabytes_change_nothing_and_ask_once(scene: Scene) -> None:
+    before = scene.fetches
+    whole = json.dumps(config_object(8, {"n": 666, "fill": "x" * 60_000_000}, previous_revision=7).to_json()).encode()
+    for headers in (None, scene.hub.signed(whole)):
+        await scene.publisher.send(whole, headers)
+    await until(lambda: scene.fetches > before, within=30)
+    assert (scene.client.get_value("n"), scene.client.status.revision) == (7, 7)
+    await scene.present(8, {"n": 8}, previous_revision=7)
+    await until(lambda: scene.client.get_value("n") == 8, within=30)
+    assert scene.fetches - before <= 3
+
+
+async def test_a_message_that_does_not_fit_keeps_no_later_one_from_being_applied(scene: Scene) -> None:
+    for changes in FORGERIES.values():
+        payload = forged(**changes) if changes else b"{"
+        await scene.publisher.send(payload, OneConfig(scene.hub.current).signed(payload))
+    await scene.present(8, {"n": 8}, previous_revision=7)
+    await until(lambda: scene.client.get_value("n") == 8)
+    assert scene.client.status.error is None
 
 
 async def test_the_base_environment_s_message_is_a_hint_to_those_that_inherit_from_it(

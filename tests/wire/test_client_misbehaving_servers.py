@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from central_hub_client import ConfigClient, Source
-from central_hub_client.hub_api import MAX_ANSWER_BYTES, retry_after
+from central_hub_client.errors import InvalidAnswer
+from central_hub_client.hub_api import MAX_ANSWER_BYTES, read_config_object, retry_after
 from tests.unit.client.objects import bookmark, config_object
 from tests.wire.scripted_server import Exchange, ScriptedServer, scripted_server
 from tests.wire.waiting import until
@@ -155,6 +156,82 @@ async def test_a_server_that_never_finishes_costs_two_seconds_at_the_start(
         await client.init_async()
         assert 1.9 < time.monotonic() - started < 2.5
         assert client.get_value("batch_size") == 10
+
+
+async def test_a_hub_that_begins_to_hang_or_to_drip_takes_nothing_away_and_costs_ten_seconds_at_most(
+    client_of: Callable[..., ConfigClient],
+) -> None:
+    async def suffer(handler: Callable[[Exchange], Awaitable[None]]) -> float:
+        async with scripted_server(behave) as server:
+            client = client_of(server.url)
+            await client.init_async()
+            server.handler = handler
+            started = time.monotonic()
+            assert await client.get_config(force_refresh=True) == {"batch_size": 150}
+            took = time.monotonic() - started
+            assert client.status.error_code == "unreachable"
+            server.handler = behave
+            await until(lambda: client.status.error is None, within=40)
+            return took
+
+    assert max(await asyncio.gather(suffer(hang), suffer(drip))) < 15
+
+
+@pytest.mark.parametrize("last_words", [b"event: config\ndata: ", b": ", b"data: x\n"])
+async def test_an_event_that_never_ends_is_given_up_and_the_next_stream_is_heard(
+    client_of: Callable[..., ConfigClient], last_words: bytes
+) -> None:
+    async def endless(exchange: Exchange) -> None:
+        if "/config/watch" not in exchange.request.target:
+            await behave(exchange)
+        elif streams_of(server) == 1:
+            await exchange.open_stream()
+            await exchange.send(last_words)
+            for _ in range(60):
+                await exchange.send(b"x" * 2**20)
+                await asyncio.sleep(0)
+        else:
+            await exchange.open_stream()
+            await exchange.send_event(config_object(8, {"batch_size": 8}))
+            await asyncio.sleep(60)
+
+    async with scripted_server(endless) as server:
+        client = client_of(server.url)
+        await client.init_async()
+        await until(lambda: client.get_value("batch_size") == 8, within=30)
+
+
+async def test_an_event_that_cannot_be_used_keeps_no_later_one_from_being_applied(
+    client_of: Callable[..., ConfigClient],
+) -> None:
+    async def confused(exchange: Exchange) -> None:
+        if "/config/watch" not in exchange.request.target:
+            await behave(exchange)
+            return
+        await exchange.open_stream()
+        for changes in ({"hash": "sha256:00"}, {"requires": ("rollout",)}, {"service": "billing"}):
+            await exchange.send_event(config_object(8, {"batch_size": 666}, **changes))
+        await went_on.wait()
+        await exchange.send_event(config_object(9, {"batch_size": 9}))
+        await asyncio.sleep(60)
+
+    went_on = asyncio.Event()
+    async with scripted_server(confused) as server:
+        client = client_of(server.url)
+        await client.init_async()
+        await until(lambda: client.status.error_code == "invalid_answer")
+        assert client.get_value("batch_size") == 150
+        went_on.set()
+        await until(lambda: client.get_value("batch_size") == 9)
+        assert client.status.error is None
+
+
+async def test_an_answer_cut_after_any_byte_is_no_configuration() -> None:
+    whole = json.dumps(GOOD.to_json()).encode()
+    assert await read_config_object(whole) == GOOD
+    for length in range(len(whole)):
+        with pytest.raises(InvalidAnswer):
+            await read_config_object(whole[:length])
 
 
 async def test_a_slow_answer_is_taken_when_it_comes(client_of: Callable[..., ConfigClient]) -> None:

@@ -97,6 +97,17 @@ async def not_http(exchange: Exchange) -> None:
     exchange.writer.close()
 
 
+async def cut_off(exchange: Exchange) -> None:
+    await exchange.send(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{"service":')
+    exchange.writer.close()
+
+
+async def flood(exchange: Exchange) -> None:
+    await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 62914560\r\n\r\n")
+    for _ in range(60):
+        await exchange.send(b" " * 1024 * 1024)
+
+
 WRONG_HASH = json.dumps(config_object(9, document(1), hash="sha256:00").to_json()).encode()
 
 BAD_HUBS = {
@@ -106,6 +117,10 @@ BAD_HUBS = {
     "unauthenticated": (answering("401 Unauthorized"), "unauthenticated"),
     "no json": (answering("200 OK", b"{", Content_Type="application/json"), "invalid_answer"),
     "wrong hash": (answering("200 OK", WRONG_HASH, Content_Type="application/json"), "invalid_answer"),
+    "html": (answering("200 OK", b"<html>Sign in</html>", Content_Type="text/html"), "invalid_answer"),
+    "redirect": (answering("302 Found", Location="http://127.0.0.1:1/elsewhere"), "invalid_answer"),
+    "cut off": (cut_off, "unreachable"),
+    "60 MB": (flood, "invalid_answer"),
     "not http": (not_http, "unreachable"),
 }
 

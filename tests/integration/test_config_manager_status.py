@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from central_hub_client import ConfigClient, ConfigManager, InstanceDescription
 from tests.conftest import RunningHub
 from tests.faults.harness import free_port
-from tests.integration.instances import eventually, listed, status
+from tests.integration.instances import Incarnation, beat, eventually, instance_path, listed, register, status
 from tests.integration.test_cli import Run, cli
 from tests.integration.test_status import change
 from tests.wire.waiting import until
@@ -197,3 +197,22 @@ async def test_a_hub_that_is_not_there_holds_up_neither_start_nor_stop(
         async with ConfigManager(service_name, Settings, hub=client, config_dir=None) as manager:
             await until(lambda: "not registered yet" in caplog.text)
             assert manager.current == Settings()
+
+
+async def test_a_forged_heartbeat_for_a_manager_s_instance_changes_nothing_and_its_own_go_on(
+    hub: RunningHub, service_name: str, manager_of: Build
+) -> None:
+    await change(hub, service_name, {"operational": {"batch_size": 1}})
+    async with manager_of() as manager:
+        before = await shows(hub, service_name, state="applied")
+        stranger = await register(hub.http, service_name, "stranger")
+        for generation, secret in ((1, "guessed"), (1, stranger.secret), (7, "guessed")):
+            forged = Incarnation(service_name, before["instance_id"], generation, secret)
+            answer = await beat(hub.http, forged, state="draining", applied={"epoch": 9, "revision": 9})
+            assert answer.status_code in (403, 404, 409)
+        await hub.http.delete(instance_path(service_name, "stranger"))
+        after = await shows(hub, service_name, state="applied")
+        assert after["applied_revision"] == before["applied_revision"]
+        revision = await change(hub, service_name, {"operational": {"batch_size": 2}})
+        await until(lambda: manager.current.operational.batch_size == 2)
+        await shows(hub, service_name, state="applied", applied_revision=revision["revision"])

@@ -64,7 +64,7 @@ async def test_after_a_jump_polls_come_once_in_the_time_to_live_and_a_dead_hub_s
 def grow_old(cache: Path, days: float) -> None:
     """Let what lies on disk have been written so long ago."""
     then = time.time() - days * DAY
-    files = list(cache.rglob("generation-*"))
+    files = list(cache.rglob("generation-*.json"))
     assert files
     for path in files:
         os.utime(path, (then, then))

@@ -34,7 +34,7 @@ def fill():
         print("full:", error.strerror)
 
 def kept():
-    newest = max(cache.rglob("generation-*"), default=None)
+    newest = max(cache.rglob("generation-*.json"), default=None)
     return None if newest is None else int(newest.name[-9:-5])
 
 def config(n):

@@ -340,6 +340,46 @@ async def test_callbacks_that_raise_hang_or_call_back_hold_up_nobody(
         await asyncio.wait_for(following, 10)
 
 
+async def test_a_callback_may_stop_the_manager_and_start_it_again(manager_of: Callable[..., Any]) -> None:
+    hub = OneConfig(config_object(1, document(1)))
+    async with scripted_server(hub) as server, manager_of(server.url) as manager:
+        seen: list[str] = []
+
+        def restart(change: SettingsChange[Settings]) -> None:
+            manager.stop()
+            manager.start()
+            seen.append(f"restarted at {change.new.operational.batch_size}")
+
+        async def stop(change: SettingsChange[Settings]) -> None:
+            if change.new.operational.batch_size == 3:
+                await manager.stop_async()
+                seen.append("stopped")
+
+        manager.on_config_update(restart)
+        hub.current = config_object(2, document(2))
+        await until(lambda: seen == ["restarted at 2"], within=20)
+        manager.on_config_update(stop)
+        hub.current = config_object(3, document(3))
+        await until(lambda: {"restarted at 3", "stopped"} <= set(seen), within=20)
+        assert manager.current.operational.batch_size == 3
+
+
+async def test_a_hub_that_registers_nobody_now_is_asked_again_when_it_said(manager_of: Callable[..., Any]) -> None:
+    class Busy(OneConfig):
+        async def __call__(self, exchange: Exchange) -> None:
+            if "/discovery/" in exchange.request.target:
+                await exchange.respond("429 Too Many Requests", Retry_After="2")
+            else:
+                await super().__call__(exchange)
+
+    async with scripted_server(Busy(config_object(1, document(150)))) as server, manager_of(server.url) as manager:
+        await until(lambda: len(server.asked("discovery/register")) >= 3, within=20)
+        asked = [request.at for request in server.asked("discovery/register")]
+        # By itself it would come again after a second at most, and then after two.
+        assert min(later - earlier for earlier, later in itertools.pairwise(asked)) > 1.95
+        assert manager.current.operational.batch_size == 150
+
+
 async def test_what_hides_the_hub_and_what_nobody_takes_is_reported(
     manager_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -16,6 +16,7 @@ from central_hub_client import ConfigClient, Source
 from central_hub_client.errors import InvalidAnswer
 from central_hub_client.hub_api import MAX_ANSWER_BYTES, read_config_object, retry_after
 from tests.unit.client.objects import bookmark, config_object
+from tests.wire.bad_hubs import Handler, answering, answering_json, cut_off, drip, flood, hang, html, not_http, redirect
 from tests.wire.scripted_server import Exchange, ScriptedServer, scripted_server
 from tests.wire.waiting import until
 
@@ -35,46 +36,8 @@ async def behave(exchange: Exchange) -> None:
         await exchange.respond_config(GOOD)
 
 
-def answering(status: str, body: bytes = b"", **headers: str) -> Callable[[Exchange], Awaitable[None]]:
-    async def handler(exchange: Exchange) -> None:
-        await exchange.respond(status, body, **headers)
-
-    return handler
-
-
-def answering_json(body: bytes) -> Callable[[Exchange], Awaitable[None]]:
-    return answering("200 OK", body, Content_Type="application/json")
-
-
-async def hang(exchange: Exchange) -> None:
-    await asyncio.sleep(3600)
-
-
-async def cut_off(exchange: Exchange) -> None:
-    await exchange.send(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{"service":')
-    exchange.writer.close()
-
-
-async def drip(exchange: Exchange) -> None:
-    await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 90000\r\n\r\n")
-    while True:
-        await exchange.send(b" ")
-        await asyncio.sleep(0.05)
-
-
-async def flood(exchange: Exchange) -> None:
-    await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 62914560\r\n\r\n")
-    for _ in range(60):
-        await exchange.send(b" " * 1024 * 1024)
-
-
 async def compressed(exchange: Exchange) -> None:
     await exchange.respond_config(GOOD, Content_Encoding="gzip")
-
-
-async def not_http(exchange: Exchange) -> None:
-    await exchange.send(b"SSH-2.0-OpenSSH_9.6\r\n")
-    exchange.writer.close()
 
 
 def spoilt(**changes: Any) -> bytes:
@@ -83,7 +46,7 @@ def spoilt(**changes: Any) -> bytes:
 
 MISBEHAVIOUR = {
     "500": (answering("500 Internal Server Error"), "unavailable"),
-    "html": (answering("200 OK", b"<html>Sign in</html>", Content_Type="text/html"), "invalid_answer"),
+    "html": (html, "invalid_answer"),
     "html 404": (answering("404 Not Found", b"<html>", Content_Type="text/html"), "not_found"),
     "403": (
         answering(
@@ -92,7 +55,7 @@ MISBEHAVIOUR = {
         "forbidden",
     ),
     "401": (answering("401 Unauthorized"), "unauthenticated"),
-    "redirect": (answering("302 Found", Location="http://127.0.0.1:1/elsewhere"), "invalid_answer"),
+    "redirect": (redirect, "invalid_answer"),
     "304 to nobody's question": (answering("304 Not Modified"), "invalid_answer"),
     "204": (answering("204 No Content"), "invalid_answer"),
     "cut off": (cut_off, "unreachable"),
@@ -115,7 +78,7 @@ MISBEHAVIOUR = {
 
 @pytest.mark.parametrize(("handler", "word"), MISBEHAVIOUR.values(), ids=MISBEHAVIOUR.keys())
 async def test_a_bad_answer_changes_nothing_and_has_its_word(
-    client_of: Callable[..., ConfigClient], handler: Callable[[Exchange], Awaitable[None]], word: str
+    client_of: Callable[..., ConfigClient], handler: Handler, word: str
 ) -> None:
     async with scripted_server(handler) as server:
         client = client_of(server.url)
@@ -132,7 +95,7 @@ GOING_BAD = {name: case for name, case in MISBEHAVIOUR.items() if not name.start
 
 @pytest.mark.parametrize(("handler", "word"), GOING_BAD.values(), ids=GOING_BAD.keys())
 async def test_a_good_configuration_survives_a_server_that_goes_bad(
-    client_of: Callable[..., ConfigClient], handler: Callable[[Exchange], Awaitable[None]], word: str
+    client_of: Callable[..., ConfigClient], handler: Handler, word: str
 ) -> None:
     async with scripted_server(behave) as server:
         client = client_of(server.url)
@@ -148,7 +111,7 @@ async def test_a_good_configuration_survives_a_server_that_goes_bad(
 
 @pytest.mark.parametrize("handler", [hang, drip])
 async def test_a_server_that_never_finishes_costs_two_seconds_at_the_start(
-    client_of: Callable[..., ConfigClient], handler: Callable[[Exchange], Awaitable[None]]
+    client_of: Callable[..., ConfigClient], handler: Handler
 ) -> None:
     async with scripted_server(handler) as server:
         client = client_of(server.url)
@@ -161,7 +124,7 @@ async def test_a_server_that_never_finishes_costs_two_seconds_at_the_start(
 async def test_a_hub_that_begins_to_hang_or_to_drip_takes_nothing_away_and_costs_ten_seconds_at_most(
     client_of: Callable[..., ConfigClient],
 ) -> None:
-    async def suffer(handler: Callable[[Exchange], Awaitable[None]]) -> float:
+    async def suffer(handler: Handler) -> float:
         async with scripted_server(behave) as server:
             client = client_of(server.url)
             await client.init_async()

@@ -6,7 +6,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from central_hub_client import ConfigClient, ConfigManager, SettingsChange, Sour
 from central_hub_client.last_known_good import LastKnownGood, Remembered
 from central_hub_client.wire import Position
 from tests.unit.client.objects import SERVICE, config_object
+from tests.wire.bad_hubs import Handler, answering, cut_off, flood, hang, html, not_http, redirect
 from tests.wire.one_config import OneConfig
 from tests.wire.scripted_server import Exchange, scripted_server
 from tests.wire.waiting import until
@@ -81,33 +82,6 @@ async def test_a_client_of_ones_own_is_run_in_the_background(manager_of: Callabl
             assert manager.explain("operational.label").layer == "safe defaults"
 
 
-async def hang(exchange: Exchange) -> None:
-    await asyncio.sleep(3600)
-
-
-def answering(status: str, body: bytes = b"", **headers: str) -> Callable[[Exchange], Awaitable[None]]:
-    async def handler(exchange: Exchange) -> None:
-        await exchange.respond(status, body, **headers)
-
-    return handler
-
-
-async def not_http(exchange: Exchange) -> None:
-    await exchange.send(b"SSH-2.0-OpenSSH_9.6\r\n")
-    exchange.writer.close()
-
-
-async def cut_off(exchange: Exchange) -> None:
-    await exchange.send(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{"service":')
-    exchange.writer.close()
-
-
-async def flood(exchange: Exchange) -> None:
-    await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 62914560\r\n\r\n")
-    for _ in range(60):
-        await exchange.send(b" " * 1024 * 1024)
-
-
 WRONG_HASH = json.dumps(config_object(9, document(1), hash="sha256:00").to_json()).encode()
 
 BAD_HUBS = {
@@ -117,8 +91,8 @@ BAD_HUBS = {
     "unauthenticated": (answering("401 Unauthorized"), "unauthenticated"),
     "no json": (answering("200 OK", b"{", Content_Type="application/json"), "invalid_answer"),
     "wrong hash": (answering("200 OK", WRONG_HASH, Content_Type="application/json"), "invalid_answer"),
-    "html": (answering("200 OK", b"<html>Sign in</html>", Content_Type="text/html"), "invalid_answer"),
-    "redirect": (answering("302 Found", Location="http://127.0.0.1:1/elsewhere"), "invalid_answer"),
+    "html": (html, "invalid_answer"),
+    "redirect": (redirect, "invalid_answer"),
     "cut off": (cut_off, "unreachable"),
     "60 MB": (flood, "invalid_answer"),
     "not http": (not_http, "unreachable"),
@@ -127,7 +101,7 @@ BAD_HUBS = {
 
 @pytest.mark.parametrize(("handler", "code"), BAD_HUBS.values(), ids=BAD_HUBS)
 async def test_a_bad_hub_keeps_no_service_from_starting(
-    manager_of: Callable[..., Any], tmp_path: Path, handler: Callable[[Exchange], Awaitable[None]], code: str
+    manager_of: Callable[..., Any], tmp_path: Path, handler: Handler, code: str
 ) -> None:
     (tmp_path / "default.json").write_text('{"operational": {"label": "local"}}')
     async with scripted_server(handler) as server:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -167,3 +168,19 @@ def asker(url: str) -> Callable[[], Any]:
             return found
 
     return ask
+
+
+def mount(directory: Path, generation: str, files: dict[str, str]) -> None:
+    """As a kubelet does it: the files behind a link to a folder, and the link replaced as one."""
+    directory.mkdir(exist_ok=True)
+    folder = directory / f"..{generation}"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+        if not (directory / name).is_symlink():
+            (directory / name).symlink_to(Path("..data", name))
+    (directory / "..data_tmp").symlink_to(folder.name)
+    (directory / "..data_tmp").replace(directory / "..data")
+    for old in directory.glob("..[0-9]*"):
+        if old != folder:
+            shutil.rmtree(old)

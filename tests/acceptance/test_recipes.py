@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -22,6 +21,7 @@ from tests.acceptance.recipes import (
     Place,
     Workers,
     asker,
+    mount,
     on_free_port,
     page,
     until,
@@ -210,22 +210,6 @@ async def test_a_mounted_file_that_is_swapped_and_the_hub_over_it(place: Place) 
     await place.put("orders", size(75))
     await workers.all_say(75)
     assert await end(place) == 0, started.output()
-
-
-def mount(directory: Path, generation: str, files: dict[str, str]) -> None:
-    """As a kubelet does it: the files behind a link to a folder, and the link replaced as one."""
-    directory.mkdir(exist_ok=True)
-    folder = directory / f"..{generation}"
-    folder.mkdir()
-    for name, text in files.items():
-        (folder / name).write_text(text)
-        if not (directory / name).is_symlink():
-            (directory / name).symlink_to(Path("..data", name))
-    (directory / "..data_tmp").symlink_to(folder.name)
-    (directory / "..data_tmp").replace(directory / "..data")
-    for old in directory.glob("..[0-9]*"):
-        if old != folder:
-            shutil.rmtree(old)
 
 
 async def test_a_service_moves_from_files_and_variables_to_the_hub(place: Place) -> None:

@@ -71,6 +71,21 @@ def test_a_file_that_is_written_again_has_moved_on_and_one_that_is_gone_stays(tm
     assert secrets.fill(values)[0] == {"a": "another"}
 
 
+def test_a_mounted_secret_that_is_swapped_by_a_link_has_moved_on(tmp_path: Path) -> None:
+    for version in ("one", "two"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "secret").write_text(version)  # as long as the other: only the link tells
+    (tmp_path / "..data").symlink_to("one")
+    (tmp_path / "secret").symlink_to("..data/secret")
+    values, secrets = marked({"a": reference(f"file://{tmp_path / 'secret'}")}), Secrets()
+    assert secrets.fill(values)[0] == {"a": "one"}
+    assert not secrets.have_moved_on()
+    (tmp_path / "..new").symlink_to("two")
+    (tmp_path / "..new").rename(tmp_path / "..data")
+    assert secrets.have_moved_on()
+    assert secrets.fill(values)[0] == {"a": "two"}
+
+
 def test_an_installed_resolver_is_asked_again_when_its_time_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import subprocess
 import sys
@@ -307,11 +308,14 @@ async def test_with_hub_bus_and_names_dead_a_service_starts_from_the_disk_in_a_m
 
         asyncio.run(main())
     """
-    process = await asyncio.create_subprocess_exec(
-        *("unshare", "--net", sys.executable, "-c", textwrap.dedent(script)), stdout=subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    keys, source, error_code, took = output.decode().split()
-    print(f"a start without a network from 1 MB took {float(took) * 1000:.0f} ms")
-    assert (keys, source, error_code) == ("10000", "last_known_good", "unreachable")
-    assert float(took) < 0.5
+    quickest = math.inf
+    for _ in range(3):  # a busy machine may hold up one of them
+        process = await asyncio.create_subprocess_exec(
+            *("unshare", "--net", sys.executable, "-c", textwrap.dedent(script)), stdout=subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        keys, source, error_code, took = output.decode().split()
+        assert (keys, source, error_code) == ("10000", "last_known_good", "unreachable")
+        quickest = min(quickest, float(took))
+    print(f"a start without a network from 1 MB took {quickest * 1000:.0f} ms")
+    assert quickest < 0.5

@@ -14,9 +14,9 @@ from central_hub.data_directory import default_data_dir
 from central_hub_client.wire import DEFAULT_PORT
 
 
-def editor_command() -> str:
-    """The editor of whoever sits at the terminal, as programs that open one have always found it."""
-    return os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+def editor_command() -> str | None:
+    """The editor that somebody chose, as programs that open one have always found it."""
+    return os.environ.get("VISUAL") or os.environ.get("EDITOR")
 
 
 class HubSettings(BaseSettings):

@@ -123,6 +123,33 @@ async def test_rollback_shows_what_it_brings_back(cli: Run, hub: RunningHub, ser
     assert (await hub.http.get(path(service_name), params={"own": "true"})).json()["config"] == {"a": 1}
 
 
+async def test_without_a_terminal_no_editor_is_opened_that_nobody_chose(
+    cli: Run, hub: RunningHub, service_name: str
+) -> None:
+    await put(hub, service_name, {"a": 1})
+    refused = await cli("edit", service_name)
+    assert (refused.code, refused.out) == (2, "")
+    assert "no terminal" in refused.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+@pytest.mark.parametrize("arguments", [("--help",), ("get", "SERVICE"), ("--json", "get", "SERVICE")])
+async def test_output_that_cannot_be_written_is_told_in_one_line(
+    hub: RunningHub, service_name: str, arguments: tuple[str, ...]
+) -> None:
+    await put(hub, service_name, {"a": 1})
+    process = await asyncio.create_subprocess_exec(
+        *(PROGRAM, *(service_name if argument == "SERVICE" else argument for argument in arguments)),
+        stdout=os.open("/dev/full", os.O_WRONLY),
+        stderr=asyncio.subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "CENTRAL_HUB_URL": hub.url, "CENTRAL_HUB_TOKEN": hub.token},
+    )
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert err.decode().splitlines()[-1] == "the output cannot be written: No space left on device"
+    assert "Traceback" not in err.decode()
+
+
 async def test_edit_stores_what_the_editor_leaves(cli: Run, hub: RunningHub, service_name: str, tmp_path: Path) -> None:
     await put(hub, service_name, {"a": 1})
     editor = tmp_path / "editor"

@@ -103,13 +103,17 @@ class _Draft:
         # Loading the hub's settings takes longer than asking the hub: only where they are needed.
         from central_hub.settings import editor_command
 
+        chosen = editor_command()
+        if chosen is None and not sys.stdin.isatty():
+            raise Failed("there is no terminal for an editor: use `set` or `apply`, or set EDITOR", code=ExitCode.USAGE)
+        editor = chosen or "vi"
         try:
-            program = shlex.split(editor_command())
+            program = shlex.split(editor)
             subprocess.run([*program, str(self._path)], check=True)
             text = self._path.read_text(encoding="utf-8")
         except (OSError, ValueError, IndexError, subprocess.CalledProcessError) as error:
             raise Failed(
-                f"the editor {editor_command()!r} failed: set VISUAL or EDITOR to one that is there and waits until the"
+                f"the editor {editor!r} failed: set VISUAL or EDITOR to one that is there and waits until the"
                 " file is closed",
                 code=ExitCode.USAGE,
             ) from error

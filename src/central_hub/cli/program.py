@@ -1,5 +1,7 @@
 """The program `central-hub`: all commands together."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -56,4 +58,11 @@ def options(
 
 def main() -> None:
     """Run the command line. What stands in `sys.argv` decides."""
-    app()
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:  # a full disk behind the output; everything else was told where it happened
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again at the exit
+        sys.exit(f"the output cannot be written: {error.strerror}")

@@ -6,7 +6,7 @@ might be a secret.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from central_hub_client.wire import ErrorCode
 
@@ -18,9 +18,17 @@ class Finding:
     pointer: str
     code: str
     message: str
+    keyword: str | None = None
+    """Of a JSON Schema, where one finds it; the config that is wrong is then named as well."""
+    service: str | None = None
+    environment: str | None = None
 
     def to_json(self) -> dict[str, str]:
-        return {"pointer": self.pointer, "code": self.code, "message": self.message}
+        said = ((name, getattr(self, name)) for name in ("pointer", "code", "message", *_WHERE_A_SCHEMA_APPLIES))
+        return {name: value for name, value in said if value is not None}
+
+
+_WHERE_A_SCHEMA_APPLIES: Final = ("keyword", "service", "environment")
 
 
 class HubError(Exception):
@@ -119,6 +127,10 @@ class InvalidRequest(HubError):
 
 class LimitExceeded(HubError):
     status, code, title = 422, ErrorCode.LIMIT_EXCEEDED, "The document exceeds a limit"
+
+
+class SchemaViolation(HubError):
+    status, code, title = 422, ErrorCode.SCHEMA_VIOLATION, "The config does not satisfy its schema"
 
 
 class SecretRejected(HubError):

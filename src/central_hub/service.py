@@ -1,6 +1,7 @@
 """Central Hub: every part, and how they hang together. Start reading here.
 
-    a change    api → ConfigStore.write → plan (pure) → storage, one transaction → Tail → Announcer → NATS, watchers
+    a change    api → ConfigStore.write → plan (pure) → Conformance (schemas) → storage, one transaction → Tail
+                → Announcer → NATS, watchers
     a read      api → Snapshot (immutable, already serialised); no database
     following   another replica's commit → the audit log → Tail → Snapshot
     a fleet     register, heartbeat → CoordinationManager → Fleet (this replica's view); written and read once a second
@@ -22,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.audit.log import AuditLog
 from central_hub.config.announcer import Announcer, Signer
+from central_hub.config.conformance import Conformance
 from central_hub.config.history import ConfigHistory
 from central_hub.config.store import ConfigStore
 from central_hub.config.tail import Tail
@@ -36,6 +38,7 @@ from central_hub.storage import configs, replicas, schema, server
 from central_hub.storage.configs import Head
 from central_hub.storage.replicas import ReplicaKey
 from central_hub.storage.tables import SCHEMA_VERSION
+from central_hub.validation.checker import SchemaChecker
 from central_hub_client.base_service import BaseService, PartFailed, Steps
 
 BEAT_SECONDS: Final = 5.0
@@ -71,13 +74,15 @@ class CentralHubService(BaseService[None]):
         self.announcer = Announcer(
             self.tail, Signer(self._key.id, self._key.sign, self._is_signed_by_a_replica), self.connections.bus
         )
-        self.store = ConfigStore(database, self.tail, self.announcer.announced)
+        self.schema_checker = SchemaChecker()
+        self.store = ConfigStore(database, self.tail, Conformance(self.schema_checker), self.announcer.announced)
         self.history = ConfigHistory(database)
         self.audit = AuditLog(database)
         self.coordination = CoordinationManager(database)
         self._tasks: list[asyncio.Task[None]] = []
         self._measure()
         self.add(Steps(stop=database.close), name="database")
+        self.add(Steps(stop=self.schema_checker.stop), name="schemas")
         self.add(Steps(start=self._load_when_there), name="store", start_seconds=None)
         self.add(Steps(start=self._begin_to_work, stop=self._end_work), name="work")
         self.add(self.connections, name="bus")

@@ -28,6 +28,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     ),
     "opentelemetry": ("central_hub_client.integrations.opentelemetry",),
     "pydantic_settings": ("central_hub.settings", "central_hub_client.integrations.settings_source"),
+    "jsonschema_rs": ("central_hub.validation",),
     "pytest": ("central_hub_client.pytest_plugin",),
 }
 """A library, and the modules that may import it."""

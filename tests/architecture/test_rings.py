@@ -9,7 +9,7 @@ RINGS: tuple[frozenset[str], ...] = tuple(
     for ring in (
         "data_directory",
         "errors settings metrics",
-        "connections storage security audit embedded",
+        "connections storage security audit embedded validation",
         "config coordination",
         "service",
         "api",

@@ -89,6 +89,9 @@ WAYS = [
     Way(Verb.WRITE, "PATCH", ONE, json=CONFIG, headers=MERGE_PATCH),
     Way(Verb.WRITE, "PATCH", ONE, json=[], headers=JSON_PATCH),
     Way(Verb.WRITE, "DELETE", ONE),
+    Way(Verb.WRITE, "PUT", "/api/v1/config/schema/{service}", json={"type": "object"}),
+    read("/api/v1/config/schema/{service}"),
+    Way(Verb.WRITE, "DELETE", "/api/v1/config/schema/{service}"),
     read("/api/v1/config/status/{service}"),
     read("/api/v1/discovery/{service}"),
     Way(

@@ -148,7 +148,7 @@ _BY_CODE: dict[str, type[CentralHubError]] = {
     ErrorCode.MALFORMED_JSON: InvalidConfig,
     ErrorCode.LIMIT_EXCEEDED: InvalidConfig,
     ErrorCode.SECRET_REJECTED: InvalidConfig,
-    "schema_violation": InvalidConfig,
+    ErrorCode.SCHEMA_VIOLATION: InvalidConfig,
     "contract_violation": InvalidConfig,
     ErrorCode.RATE_LIMITED: HubUnavailable,
     ErrorCode.STORE_UNAVAILABLE: HubUnavailable,

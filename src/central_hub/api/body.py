@@ -13,6 +13,7 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
+SCHEMA_JSON: Final = "application/schema+json"
 
 
 @dataclass(frozen=True, slots=True)

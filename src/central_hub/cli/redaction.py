@@ -12,7 +12,7 @@ from central_hub.cli.session import Failed
 from central_hub.config import diff
 from central_hub.connections.database import Database
 from central_hub.storage import configs
-from central_hub.storage.configs import LogEntry
+from central_hub.storage.configs import Kind, LogEntry
 from central_hub_client import layers
 
 _PAGE_ENTRIES: Final = 200
@@ -37,6 +37,7 @@ class Redaction:
         """
         async with self._database.reading() as connection:
             current = await configs.get(connection, self.service, self.environment)
+            schema = await configs.get(connection, self.service, self.environment, Kind.SCHEMA)
             entries = await self._history(connection)
         gone = [entry for entry in entries if entry.revision in self.revisions]
         config = None if current is None else current.config
@@ -44,6 +45,10 @@ class Redaction:
             numbers = ", ".join(map(str, sorted(missing)))
             raise Failed(f"revision {numbers} did not change {self.service} in environment {self.environment}")
         for entry in gone:
+            if schema is not None and schema.revision == entry.revision:
+                raise Failed(
+                    f"revision {entry.revision} is the schema that {self.service} has now: change it first, then redact"
+                )
             if config is not None and entry.config is not None and diff.same(entry.config, config):
                 raise Failed(
                     f"what {self.service} contained at revision {entry.revision} is what it contains now: change the"

@@ -197,7 +197,7 @@ def require_existing(edit: Edit, current: Config | None) -> None:
     """Raise NotFound for an edit that needs a document where there is none."""
     if current is None and not edit.may_create:
         raise NotFound(
-            "there is no such document"
+            "there is none to delete"
             if edit.action is Action.DELETED
             else "there is no such document; PUT or POST creates it"
         )

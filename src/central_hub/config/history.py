@@ -12,7 +12,7 @@ from central_hub.config.snapshot import Representation, own_representation, repr
 from central_hub.connections.database import Database
 from central_hub.errors import EpochChanged, HistoryGone, InvalidRequest, NotFound
 from central_hub.storage import configs
-from central_hub.storage.configs import Action, Document, Head, LogEntry
+from central_hub.storage.configs import Action, Document, Head, Kind, LogEntry
 from central_hub_client.wire import Position
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
@@ -44,9 +44,10 @@ class ConfigHistory:
     async def page(
         self, service: str, environment: str, *, before: str | None, limit: int
     ) -> tuple[list[LogEntry], int | None]:
-        """A page of a document's history, newest first, and the `before` of the next one."""
+        """A page of the history of a document and its schema, newest first, and the `before` of the next one."""
         async with self._database.reading() as connection:
-            if await configs.get(connection, service, environment) is None:
+            kinds = (Kind.DOCUMENT, Kind.SCHEMA)
+            if not any([await configs.get(connection, service, environment, kind) for kind in kinds]):
                 raise no_document(service, environment)
             revision = None if before is None else await _revision(connection, await configs.head(connection), before)
             entries, more = await configs.history(

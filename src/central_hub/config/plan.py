@@ -10,8 +10,8 @@ from central_hub.config import diff, guards
 from central_hub.config.edits import Edit, next_version, require_existing
 from central_hub.config.snapshot import own_representation
 from central_hub.errors import Conflict, HubError, PreconditionRequired
-from central_hub.storage.configs import Action, Document, DocumentChange, Head
-from central_hub_client.wire import Position
+from central_hub.storage.configs import Action, Document, DocumentChange, Head, Key, Kind
+from central_hub_client.wire import Position, content_hash
 
 REMOVALS: Final = "removals"
 
@@ -44,7 +44,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write of one document, as it was asked for."""
+    """One write of one document or schema, as it was asked for."""
 
     service: str
     environment: str
@@ -57,14 +57,19 @@ class Write:
     retry: Retry | None = None
     dry_run: bool = False
     size_bytes: int = 0
+    kind: Kind = Kind.DOCUMENT
+    """What is written: the document, or the schema under the same name."""
 
     @property
-    def key(self) -> tuple[str, str]:
-        return self.service, self.environment
+    def key(self) -> Key:
+        return self.kind, self.service, self.environment
 
 
 def plan(write: Write, document: Document | None, head: Head) -> DocumentChange | None:
-    """The change that `write` makes to `document`; None where it changes nothing."""
+    """The change that `write` makes to `document`; None where it changes nothing.
+
+    What the change leads to is checked next: against the schemas, and then by `guard`.
+    """
     current = None if document is None else document.config
     require_existing(write.edit, current)
     try:
@@ -80,8 +85,6 @@ def plan(write: Write, document: Document | None, head: Head) -> DocumentChange 
         guards.check_limits(proposed)
         guards.check_credentials(proposed)
         guards.check_labels(write.version, write.reason)
-        if current is not None and write.edit.guards_removals:
-            guards.check_removals(current, proposed, allowed=REMOVALS in write.allow)
     label = None if document is None else document.version
     is_same = proposed is not None and current is not None and diff.same(current, proposed)
     if is_same and write.version in (None, label):
@@ -90,11 +93,31 @@ def plan(write: Write, document: Document | None, head: Head) -> DocumentChange 
         service=write.service,
         environment=write.environment,
         config=proposed,
-        action=Action.CREATED if current is None and write.edit.action is Action.UPDATED else write.edit.action,
-        version=write.version or next_version(label),
+        action=_action(write, current),
+        version=_version(write, document, proposed),
         changes=diff.changes(current or {}, proposed or {}),
         previous_revision=None if document is None else document.revision,
     )
+
+
+def guard(write: Write, document: Document | None, change: DocumentChange) -> None:
+    """Raise what keeps a write from doing by accident what its schemas would allow."""
+    current = None if document is None else document.config
+    if current is not None and change.config is not None and write.edit.guards_removals:
+        guards.check_removals(current, change.config, allowed=REMOVALS in write.allow)
+
+
+def _action(write: Write, current: dict[str, Any] | None) -> Action:
+    if write.kind is Kind.SCHEMA:
+        return Action.SCHEMA
+    return Action.CREATED if current is None and write.edit.action is Action.UPDATED else write.edit.action
+
+
+def _version(write: Write, document: Document | None, proposed: dict[str, Any] | None) -> str:
+    label = None if document is None else document.version
+    if write.kind is Kind.SCHEMA:
+        return content_hash(proposed)
+    return write.version or next_version(label)
 
 
 def check_preconditions(preconditions: Preconditions, document: Document | None, head: Head) -> None:

@@ -48,6 +48,7 @@ class Snapshot:
     """Where the log ended when this was current."""
     documents: Mapping[Key, Document] = field(repr=False)
     representations: Mapping[Key, Representation] = field(repr=False)
+    schemas: Mapping[Key, Document] = field(default_factory=dict, repr=False)
     _inherited: dict[Key, Representation] = field(default_factory=dict, repr=False)
 
     @property
@@ -74,6 +75,10 @@ class Snapshot:
         """The document itself, or its tombstone."""
         return self.documents.get((service, environment))
 
+    def schema(self, service: str, environment: str) -> Document | None:
+        """The JSON Schema of a service: its environment's own, else the one of `default`; None where there is none."""
+        return schema_of(self.schemas, service, environment)
+
     def find(self, service: str, environment: str) -> Representation | None:
         """The effective config, which may be marked as deleted; None where the service never existed.
 
@@ -97,6 +102,15 @@ class Snapshot:
             if document is None or document.config is None
             else own_representation(document, self.hub_id, self.epoch)
         )
+
+
+def schema_of(schemas: Mapping[Key, Document], service: str, environment: str) -> Document | None:
+    """The schema that the effective config of (service, environment) is held against; None where there is none."""
+    for place in (environment, DEFAULT_ENVIRONMENT):
+        found = schemas.get((service, place))
+        if found is not None and found.config is not None:
+            return found
+    return None
 
 
 def own_representation(document: Document, hub_id: str, epoch: int) -> Representation:

@@ -1,4 +1,4 @@
-"""Every write of a document: checked, committed, then announced."""
+"""Every write of a document or a schema: checked, committed, then announced."""
 
 import asyncio
 import json
@@ -11,13 +11,15 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.config.commit_queue import CommitQueue
-from central_hub.config.plan import Retry, Write, plan
+from central_hub.config.conformance import Conformance
+from central_hub.config.plan import Retry, Write, guard, plan
+from central_hub.config.reach import Inputs, View
 from central_hub.config.snapshot import own_representation
 from central_hub.config.tail import Tail
 from central_hub.connections.database import Database
 from central_hub.errors import HubError, IdempotencyMismatch
 from central_hub.storage import configs, idempotency
-from central_hub.storage.configs import Action, Commit, Document, DocumentChange, Draft, Head
+from central_hub.storage.configs import Action, Commit, Document, DocumentChange, Draft, Head, Kind
 from central_hub.storage.idempotency import Remembered
 from central_hub_client.wire import Position
 
@@ -45,6 +47,8 @@ class _Planned:
     document: Document | None
     epoch: int
     change: DocumentChange | None
+    conforms: frozenset[Inputs] = frozenset()
+    """What was found to satisfy its schema, if that is still what the change leads to."""
 
     @property
     def claims(self) -> frozenset[Hashable]:
@@ -66,18 +70,20 @@ class _Done:
 
 
 class ConfigStore:
-    """Writes documents. What they are now is read from the tail's snapshot, what they were from `ConfigHistory`."""
+    """Writes documents and schemas. What they are is in the tail's snapshot, what they were in `ConfigHistory`."""
 
     def __init__(
         self,
         database: Database,
         tail: Tail,
+        conformance: Conformance,
         announced: Announce,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
         self._tail = tail
+        self._conformance = conformance
         self._announced = announced
         self._clock = clock
         self._queue = CommitQueue(self._commit)
@@ -111,9 +117,10 @@ class ConfigStore:
         if write.dry_run or not self._tail.is_loaded:
             return None
         snapshot = self._tail.snapshot
-        document = snapshot.document(*write.key)
+        found = snapshot.documents if write.kind is Kind.DOCUMENT else snapshot.schemas
+        document = found.get((write.service, write.environment))
         try:
-            return _Planned(write, document, snapshot.epoch, await _plan(write, document, snapshot.head))
+            return await self._plan(write, document, snapshot.head, View.of(snapshot))
         except HubError:
             return None
 
@@ -121,12 +128,36 @@ class ConfigStore:
         """The plan on what is stored, or the answer where none is needed: to a dry run, or the one given before."""
         if (answered := (await self._answered_before(connection, [write])).get(write.retry)) is not None:
             return _same_answer(write, answered)
-        document = await configs.get(connection, *write.key)
+        document = await self._stored(connection, write)
         head = await configs.head(connection)
-        change = await _plan(write, document, head)
+        planned = await self._plan(write, document, head, await self._view(connection, head))
         if write.dry_run:
-            return _outcome(write, change, head, document, status="valid")
-        return _Planned(write, document, head.epoch, change)
+            return _outcome(write, planned.change, head, document, status="valid")
+        return planned
+
+    async def _plan(self, write: Write, document: Document | None, head: Head, view: View) -> _Planned:
+        """What a write comes to, checked in the order of the contract. Raises the HubError of the first rule broken."""
+        change = await _change(write, document, head)
+        conforms: frozenset[Inputs] = frozenset()
+        if change is not None:
+            conforms = await self._conformance.require(view, change)
+            guard(write, document, change)
+        return _Planned(write, document, head.epoch, change, conforms)
+
+    async def _view(self, connection: AsyncConnection, head: Head) -> View:
+        """All documents and schemas as they are at `head`: what this replica has applied, and what was added since."""
+        if self._tail.is_loaded:
+            snapshot = self._tail.snapshot
+            ahead = head.revision - snapshot.revision
+            if (snapshot.hub_id, snapshot.epoch) == (head.hub_id, head.epoch) and ahead >= 0:
+                later = await configs.commits_after(connection, snapshot.revision, limit=ahead) if ahead else []
+                if later is not None:
+                    return View.of(snapshot, later)
+        documents, schemas = await configs.all_documents(connection), await configs.all_schemas(connection)
+        return View({document.key: document for document in documents}, {schema.key: schema for schema in schemas})
+
+    async def _stored(self, connection: AsyncConnection, write: Write) -> Document | None:
+        return await configs.get(connection, write.service, write.environment, write.kind)
 
     async def _commit(self, turns: Sequence[_Planned]) -> list[_Done | HubError]:
         # The store may have gone while these waited: whoever is behind a time-out must not wait for one more.
@@ -139,19 +170,28 @@ class ConfigStore:
         answered = await self._answered_before(connection, [turn.write for turn in turns])
         head, revisions = await configs.revisions_of(connection, [turn.write.key for turn in turns])
         self._tail.check_history(head)
+        view = await self._view(connection, head)
+        revision = head.revision
         results: list[_Done | HubError | _Planned] = []
         for turn in turns:
             try:
                 if (before := answered.get(turn.write.retry)) is not None:
                     results.append(_Done(_same_answer(turn.write, before)))
-                elif turn.still_holds(head, revisions.get(turn.write.key)):
-                    results.append(turn)
-                else:
-                    document = await configs.get(connection, *turn.write.key)
-                    change = await _plan(turn.write, document, head)
-                    results.append(_Planned(turn.write, document, head.epoch, change))
+                    continue
+                planned = turn
+                if not turn.still_holds(head, revisions.get(turn.write.key)):
+                    document = await self._stored(connection, turn.write)
+                    planned = await self._plan(turn.write, document, head, view)
+                elif turn.change is not None:
+                    # Somebody may have changed another layer, or the schema, since this was planned.
+                    await self._conformance.require(view, turn.change, known=turn.conforms)
+                results.append(planned)
             except HubError as refusal:
                 results.append(refusal)
+                continue
+            if planned.change is not None:
+                revision += 1
+                view = view.after(planned.change, revision)
         return await self._save(connection, head, results)
 
     async def _save(
@@ -171,8 +211,9 @@ class ConfigStore:
             else:
                 commit = next(commits)
                 head = replace(head, revision=commit.revision, audit_head=commit.audit_head)
-                status = _STATUS.get(result.change.action, "updated")
-                outcome = _outcome(result.write, result.change, head, commit.documents[0], status=status)
+                (stored,) = commit.documents or commit.schemas
+                status = _status(result.change, result.document)
+                outcome = _outcome(result.write, result.change, head, stored, status=status)
                 saved = _Done(outcome, commit)
             done.append(saved)
             to_remember += _remembered(result.write.retry, saved)
@@ -214,7 +255,14 @@ def _draft(turn: _Planned, now: datetime) -> Draft:
     )
 
 
-async def _plan(write: Write, document: Document | None, head: Head) -> DocumentChange | None:
+def _status(change: DocumentChange, before: Document | None) -> str:
+    if change.kind is Kind.SCHEMA:
+        was_there = before is not None and before.config is not None
+        return "deleted" if change.config is None else "updated" if was_there else "created"
+    return _STATUS.get(change.action, "updated")
+
+
+async def _change(write: Write, document: Document | None, head: Head) -> DocumentChange | None:
     # The checks look at every value. For a large document that is done in a thread, so that nobody else waits for it.
     if write.size_bytes < _LARGE_BYTES:
         return plan(write, document, head)

@@ -213,18 +213,21 @@ class Tail:
         keys = touched_keys(documents, commit)
         changed = await self._represent(documents, keys, before.hub_id, commit.epoch)
         head = replace(before.head, epoch=commit.epoch, revision=commit.revision, audit_head=commit.audit_head)
-        self._snapshot = Snapshot(head, documents, {**before.representations, **changed})
+        schemas = before.schemas
+        if commit.schemas:
+            schemas = {**schemas, **{schema.key: schema for schema in commit.schemas}}
+        self._snapshot = Snapshot(head, documents, {**before.representations, **changed}, schemas)
         for revision in [known for known in self._own_commits if known <= commit.revision]:
             del self._own_commits[revision]
         self.feed.publish(self._snapshot, changed)
 
     async def _load(self) -> None:
-        head, rows = await self._read(_everything)
+        head, rows, schemas = await self._read(_everything)
         documents = {document.key: document for document in rows}
         representations = await self._represent(documents, keys_to_represent(documents), head.hub_id, head.epoch)
         # Before there is a snapshot: with that the hub is ready, and then it must know the tokens.
         await self._on_head(head)
-        self._snapshot = Snapshot(head, documents, representations)
+        self._snapshot = Snapshot(head, documents, representations, {schema.key: schema for schema in schemas})
         self._own_commits.clear()
         self._caught_up(head)
         self.feed.publish(self._snapshot, representations)
@@ -258,5 +261,9 @@ class Tail:
         self.reached_at = time.monotonic()
 
 
-async def _everything(connection: AsyncConnection) -> tuple[Head, list[Document]]:
-    return await configs.head(connection), await configs.all_documents(connection)
+async def _everything(connection: AsyncConnection) -> tuple[Head, list[Document], list[Document]]:
+    return (
+        await configs.head(connection),
+        await configs.all_documents(connection),
+        await configs.all_schemas(connection),
+    )

@@ -1,4 +1,8 @@
-"""All rows of documents and of their audit log. The caller owns the transaction."""
+"""All rows of documents, of the schemas they are held against, and of their audit log. The caller owns the transaction.
+
+A schema is kept like a document: it has a revision, a history, and its place in the audit log under the same name, told
+apart by the action.
+"""
 
 import json
 from collections.abc import Sequence
@@ -15,25 +19,40 @@ from central_hub.storage.tables import config_audit_log as log
 from central_hub.storage.tables import config_contents as contents
 from central_hub.storage.tables import hub_state
 from central_hub.storage.tables import service_configs as documents
+from central_hub.storage.tables import service_schemas as schemas
 from central_hub_client.wire import Position
 
 RAISE_EPOCH: Final = "UPDATE hub_state SET epoch = epoch + 1"
 """What makes a store that lost history the right one, for the owner of the tables to carry out."""
 _COMMIT_LOCK: Final = 0x63_68_75_62_01
 
+Key = tuple["Kind", str, str]
+"""What a document or schema is found by: its kind, its service, its environment."""
+
+
+class Kind(StrEnum):
+    """What bears the name of a service and an environment."""
+
+    DOCUMENT = "document"
+    SCHEMA = "schema"
+
 
 class Action(StrEnum):
-    """What a commit did to a document."""
+    """What a commit did to a document, or that it changed a schema."""
 
     CREATED = "created"
     UPDATED = "updated"
     DELETED = "deleted"
     ROLLBACK = "rollback"
+    SCHEMA = "schema"
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document as it stands. `config` is None for a tombstone: deleted, its history kept."""
+    """A document as it stands. `config` is None for a tombstone: deleted, its history kept.
+
+    Of a schema, `config` is the schema, and `version` the hash of its content.
+    """
 
     service: str
     environment: str
@@ -66,7 +85,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class DocumentChange:
-    """One document's part of a commit, before it has a revision. `config` None deletes."""
+    """One document's or schema's part of a commit, before it has a revision. `config` None deletes."""
 
     service: str
     environment: str
@@ -75,6 +94,14 @@ class DocumentChange:
     version: str
     changes: list[dict[str, Any]]
     previous_revision: int | None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.service, self.environment
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.SCHEMA if self.action is Action.SCHEMA else Kind.DOCUMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +123,7 @@ class Commit:
     revision: int
     audit_head: str
     documents: tuple[Document, ...]
+    schemas: tuple[Document, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,19 +164,24 @@ async def lock(connection: AsyncConnection) -> None:
     await connection.execute(_LOCK, {"key": _COMMIT_LOCK})
 
 
-async def get(connection: AsyncConnection, service: str, environment: str) -> Document | None:
-    """The document, its tombstone, or None where there never was one."""
-    row = (await connection.execute(_GET, {"service": service, "environment": environment})).one_or_none()
+async def get(
+    connection: AsyncConnection, service: str, environment: str, kind: Kind = Kind.DOCUMENT
+) -> Document | None:
+    """The document or schema, its tombstone, or None where there never was one."""
+    query = _GET if kind is Kind.DOCUMENT else _GET_SCHEMA
+    row = (await connection.execute(query, {"service": service, "environment": environment})).one_or_none()
     return None if row is None else _document(row)
 
 
-async def revisions_of(
-    connection: AsyncConnection, keys: Sequence[tuple[str, str]]
-) -> tuple[Head, dict[tuple[str, str], int]]:
-    """Where the log ends, and the last revisions of some documents: what a writer holding the lock must know."""
-    services, environments = [service for service, _ in keys], [environment for _, environment in keys]
-    rows = (await connection.execute(_HEAD_AND_REVISIONS, {"services": services, "environments": environments})).all()
-    found = {(row.service, row.environment): row.document_revision for row in rows if row.service is not None}
+async def revisions_of(connection: AsyncConnection, keys: Sequence[Key]) -> tuple[Head, dict[Key, int]]:
+    """Where the log ends, and the last revisions of documents and schemas: what a writer with the lock must know."""
+    services, environments = [service for _, service, _ in keys], [environment for _, _, environment in keys]
+    has_schemas = any(kind is Kind.SCHEMA for kind, _, _ in keys)
+    query = _HEAD_AND_ALL_REVISIONS if has_schemas else _HEAD_AND_REVISIONS
+    rows = (await connection.execute(query, {"services": services, "environments": environments})).all()
+    found = {
+        (Kind(row.kind), row.service, row.environment): row.document_revision for row in rows if row.service is not None
+    }
     return _head(rows[0]), found
 
 
@@ -157,10 +190,15 @@ async def all_documents(connection: AsyncConnection) -> list[Document]:
     return [_document(row) for row in await connection.execute(sa.select(documents))]
 
 
-async def save(connection: AsyncConnection, current: Head, drafts: Sequence[Draft]) -> list[Commit]:
-    """Write documents, audit rows and the counter in one statement: a revision for each draft, from `current` on.
+async def all_schemas(connection: AsyncConnection) -> list[Document]:
+    """Every schema, and what is left of those that were withdrawn."""
+    return [_document(row) for row in await connection.execute(sa.select(schemas))]
 
-    No document may be in two drafts. The caller holds the lock and has read `current` under it.
+
+async def save(connection: AsyncConnection, current: Head, drafts: Sequence[Draft]) -> list[Commit]:
+    """Write documents, schemas, audit rows and the counter in one statement: a revision for each draft, from `current`.
+
+    No document and no schema may be in two drafts. The caller holds the lock and has read `current` under it.
     """
     if not drafts:
         return []
@@ -172,8 +210,15 @@ async def save(connection: AsyncConnection, current: Head, drafts: Sequence[Draf
             record = _record(current.epoch, revision, ordinal, draft, change, salt, audit_head)
             audit_head = record.entry_hash
             rows.append((change, record))
-        documents = tuple(_changed(change, draft, revision) for change in draft.changes)
-        commits.append(Commit(current.epoch, revision, audit_head, documents))
+        commits.append(
+            Commit(
+                current.epoch,
+                revision,
+                audit_head,
+                documents=_changed(draft, revision, Kind.DOCUMENT),
+                schemas=_changed(draft, revision, Kind.SCHEMA),
+            )
+        )
     entries = [record.entry for _, record in rows]
     await connection.execute(
         _SAVE,
@@ -219,18 +264,24 @@ async def commits_after(connection: AsyncConnection, revision: int, *, limit: in
             changed_at=row.changed_at,
             changed_by=row.changed_by,
         )
-        before = commits.pop().documents if commits and commits[-1].revision == row.revision else ()
-        commits.append(Commit(row.epoch, row.revision, row.entry_hash, (*before, document)))
+        before = commits.pop() if commits and commits[-1].revision == row.revision else None
+        documents, schemas = ((), ()) if before is None else (before.documents, before.schemas)
+        if row.action == Action.SCHEMA:
+            schemas = (*schemas, document)
+        else:
+            documents = (*documents, document)
+        commits.append(Commit(row.epoch, row.revision, row.entry_hash, documents, schemas))
     return commits
 
 
 async def history(
     connection: AsyncConnection, service: str, environment: str, *, before: int | None, limit: int, max_bytes: int
 ) -> tuple[list[LogEntry], bool]:
-    """The newest entries of a document, and whether there are more: at most `limit`, or `max_bytes` of content."""
+    """The newest entries of a document and its schema, and whether there are more: `limit`, or `max_bytes` of it."""
     sizes = (
         await connection.execute(
-            _HISTORY_SIZES, {"service": service, "environment": environment, "before": before, "limit": limit + 1}
+            _HISTORY_SIZES,
+            {"service": service, "environment": environment, "before": before, "limit": limit + 1},
         )
     ).all()
     take, size = 0, 0
@@ -242,7 +293,8 @@ async def history(
     if take == 0:
         return [], False
     rows = await connection.execute(
-        _HISTORY, {"service": service, "environment": environment, "before": before, "limit": take}
+        _HISTORY,
+        {"service": service, "environment": environment, "before": before, "limit": take, "not_action": ""},
     )
     return [_log_entry(row) for row in rows], len(sizes) > take
 
@@ -251,7 +303,14 @@ async def as_of(connection: AsyncConnection, service: str, environment: str, rev
     """The entry that was a document's latest when `revision` was the last commit."""
     row = (
         await connection.execute(
-            _HISTORY, {"service": service, "environment": environment, "before": revision + 1, "limit": 1}
+            _HISTORY,
+            {
+                "service": service,
+                "environment": environment,
+                "before": revision + 1,
+                "limit": 1,
+                "not_action": Action.SCHEMA,
+            },
         )
     ).one_or_none()
     return None if row is None else _log_entry(row)
@@ -303,7 +362,7 @@ async def audit_records(
 
 
 async def documents_that_differ_from_the_log(connection: AsyncConnection) -> list[tuple[str, str]]:
-    """Documents that are not what their last audit row says: somebody wrote around the log."""
+    """Documents that are not, or whose schema is not, what the last audit row says: somebody wrote around the log."""
     rows = await connection.execute(_DIFFERING)
     return [(row.service, row.environment) for row in rows]
 
@@ -372,16 +431,20 @@ def _record(
     return Record(entry, entry.hash, salt, content, redacted=False)
 
 
-def _changed(change: DocumentChange, draft: Draft, revision: int) -> Document:
-    return Document(
-        service=change.service,
-        environment=change.environment,
-        config=change.config,
-        version=change.version,
-        revision=revision,
-        previous_revision=change.previous_revision,
-        changed_at=draft.changed_at,
-        changed_by=draft.changed_by,
+def _changed(draft: Draft, revision: int, kind: Kind) -> tuple[Document, ...]:
+    return tuple(
+        Document(
+            service=change.service,
+            environment=change.environment,
+            config=change.config,
+            version=change.version,
+            revision=revision,
+            previous_revision=change.previous_revision,
+            changed_at=draft.changed_at,
+            changed_by=draft.changed_by,
+        )
+        for change in draft.changes
+        if change.kind is kind
     )
 
 
@@ -424,15 +487,29 @@ _LOCK: Final = sa.text("SELECT pg_advisory_xact_lock(:key)").columns(sa.Column("
 _GET: Final = sa.select(documents).where(
     documents.c.service == sa.bindparam("service"), documents.c.environment == sa.bindparam("environment")
 )
+_GET_SCHEMA: Final = sa.select(schemas).where(
+    schemas.c.service == sa.bindparam("service"), schemas.c.environment == sa.bindparam("environment")
+)
+_KEYS: Final = (
+    sa.bindparam("services", type_=sa.ARRAY(sa.Text)),
+    sa.bindparam("environments", type_=sa.ARRAY(sa.Text)),
+)
 _HEAD_AND_REVISIONS: Final = sa.text("""
-SELECT h.*, d.service, d.environment, d.revision AS document_revision
+SELECT h.*, 'document' AS kind, d.service, d.environment, d.revision AS document_revision
 FROM hub_state h LEFT JOIN (
     service_configs d JOIN unnest(CAST(:services AS text[]), CAST(:environments AS text[])) AS k (service, environment)
     USING (service, environment)
 ) ON true
-""").bindparams(
-    sa.bindparam("services", type_=sa.ARRAY(sa.Text)), sa.bindparam("environments", type_=sa.ARRAY(sa.Text))
-)
+""").bindparams(*_KEYS)
+_HEAD_AND_ALL_REVISIONS: Final = sa.text("""
+SELECT h.*, d.kind, d.service, d.environment, d.revision AS document_revision
+FROM hub_state h LEFT JOIN (
+    (SELECT 'document' AS kind, service, environment, revision FROM service_configs
+     UNION ALL SELECT 'schema', service, environment, revision FROM service_schemas) d
+    JOIN unnest(CAST(:services AS text[]), CAST(:environments AS text[])) AS k (service, environment)
+    USING (service, environment)
+) ON true
+""").bindparams(*_KEYS)
 
 _HEAD_AND_HASH: Final = sa.select(
     hub_state,
@@ -466,11 +543,20 @@ WITH counter AS (
 ), content AS (
     INSERT INTO config_contents (revision, ordinal, salt, content, changes)
     SELECT revision, ordinal, salt, content, changes FROM change
+), schema AS (
+    INSERT INTO service_schemas (service, environment, content, version, revision, previous_revision, changed_at,
+                                 changed_by)
+    SELECT service, environment, nullif(content, 'null'), version, revision, previous_revision, changed_at, changed_by
+    FROM change WHERE action = 'schema'
+    ON CONFLICT (service, environment) DO UPDATE
+    SET content = excluded.content, version = excluded.version, revision = excluded.revision,
+        previous_revision = excluded.previous_revision, changed_at = excluded.changed_at,
+        changed_by = excluded.changed_by
 )
 INSERT INTO service_configs (service, environment, content, version, revision, previous_revision, changed_at,
                              changed_by)
 SELECT service, environment, nullif(content, 'null'), version, revision, previous_revision, changed_at, changed_by
-FROM change
+FROM change WHERE action <> 'schema'
 ON CONFLICT (service, environment) DO UPDATE
 SET content = excluded.content, version = excluded.version, revision = excluded.revision,
     previous_revision = excluded.previous_revision, changed_at = excluded.changed_at, changed_by = excluded.changed_by
@@ -491,10 +577,11 @@ SET content = excluded.content, version = excluded.version, revision = excluded.
 
 # Whole commits only: the limit counts revisions, so that a commit of several documents is never cut.
 _LOG_AFTER: Final = sa.text("""
-SELECT l.revision, l.ordinal, l.epoch, l.service, l.environment, l.version, l.changed_at, l.changed_by, l.entry_hash,
-       c.content,
+SELECT l.revision, l.ordinal, l.epoch, l.service, l.environment, l.action, l.version, l.changed_at, l.changed_by,
+       l.entry_hash, c.content,
        (SELECT max(p.revision) FROM config_audit_log p
-        WHERE p.service = l.service AND p.environment = l.environment AND p.revision < l.revision) AS document_previous
+        WHERE p.service = l.service AND p.environment = l.environment AND p.revision < l.revision
+          AND (p.action = 'schema') = (l.action = 'schema')) AS document_previous
 FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
 WHERE l.revision > :revision AND l.revision <= CAST(:revision AS bigint) + :limit
 ORDER BY l.revision, l.ordinal
@@ -514,6 +601,7 @@ SELECT l.epoch, l.revision, l.service, l.environment, l.action, l.version, l.cha
 FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
 WHERE l.service = :service AND l.environment = :environment
   AND (CAST(:before AS bigint) IS NULL OR l.revision < CAST(:before AS bigint))
+  AND l.action <> CAST(:not_action AS text)
 ORDER BY l.revision DESC LIMIT :limit
 """)
 
@@ -533,29 +621,31 @@ ORDER BY revision, ordinal
 """)
 
 _DIFFERING: Final = sa.text("""
-SELECT coalesce(d.service, last.service) AS service, coalesce(d.environment, last.environment) AS environment
-FROM service_configs d
+SELECT DISTINCT coalesce(d.service, last.service) AS service, coalesce(d.environment, last.environment) AS environment
+FROM (SELECT *, false AS is_schema FROM service_configs UNION ALL SELECT *, true FROM service_schemas) d
 FULL JOIN (
-    SELECT DISTINCT ON (l.service, l.environment) l.service, l.environment, l.revision, l.version, c.content
+    SELECT DISTINCT ON (l.service, l.environment, l.action = 'schema')
+           l.service, l.environment, l.action = 'schema' AS is_schema, l.revision, l.version, c.content
     FROM config_audit_log l LEFT JOIN config_contents c USING (revision, ordinal)
-    ORDER BY l.service, l.environment, l.revision DESC
-) last ON last.service = d.service AND last.environment = d.environment
+    ORDER BY l.service, l.environment, l.action = 'schema', l.revision DESC
+) last ON last.service = d.service AND last.environment = d.environment AND last.is_schema = d.is_schema
 WHERE d.service IS NULL OR last.service IS NULL OR d.revision <> last.revision OR d.version <> last.version
    OR coalesce(d.content, 'null') IS DISTINCT FROM last.content
 """)
 
 _FORGET_NEXT_CHANGES: Final = sa.text("""
 UPDATE config_contents c SET changes = NULL
-FROM (SELECT revision, ordinal FROM config_audit_log
+FROM (SELECT DISTINCT ON (action = 'schema') revision, ordinal FROM config_audit_log
       WHERE service = :service AND environment = :environment AND revision > :revision
-      ORDER BY revision LIMIT 1) following
+      ORDER BY action = 'schema', revision) following
 WHERE c.revision = following.revision AND c.ordinal = following.ordinal
 """)
 
 # A remembered answer quotes the change list; the retry that asks for it still gets an answer, without the values.
 _FORGET_RESPONSES: Final = sa.text("""
 UPDATE idempotency_keys SET response = CAST(jsonb_set(CAST(response AS jsonb), '{changes}', '[]') AS text)
-WHERE revision = :revision OR revision = (
+WHERE revision = :revision OR revision IN (
     SELECT min(revision) FROM config_audit_log
-    WHERE service = :service AND environment = :environment AND revision > :revision)
+    WHERE service = :service AND environment = :environment AND revision > :revision
+    GROUP BY action = 'schema')
 """)

@@ -8,7 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION: Final = "0002"
+SCHEMA_VERSION: Final = "0003"
 """The migration that this code needs: the head of `migrations/versions`."""
 
 metadata = sa.MetaData()
@@ -33,6 +33,19 @@ service_configs = sa.Table(
     sa.Column("environment", sa.Text, primary_key=True),
     sa.Column("content", sa.Text, comment="JSON text; NULL is a tombstone"),
     sa.Column("version", sa.Text, nullable=False, comment="a human label, never an identity"),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("previous_revision", sa.BigInteger),
+    sa.Column("changed_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("changed_by", sa.Text, nullable=False),
+)
+
+service_schemas = sa.Table(
+    "service_schemas",
+    metadata,
+    sa.Column("service", sa.Text, primary_key=True),
+    sa.Column("environment", sa.Text, primary_key=True),
+    sa.Column("content", sa.Text, comment="JSON text of the JSON Schema; NULL once withdrawn"),
+    sa.Column("version", sa.Text, nullable=False, comment="hash of the content"),
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("previous_revision", sa.BigInteger),
     sa.Column("changed_at", sa.TIMESTAMP(timezone=True), nullable=False),
@@ -169,6 +182,7 @@ consumer_schemas = sa.Table(
 RUNNING_ROLE_GRANTS: Final = {
     "hub_state": "SELECT, UPDATE",
     "service_configs": "SELECT, INSERT, UPDATE",
+    "service_schemas": "SELECT, INSERT, UPDATE",
     "config_audit_log": "SELECT, INSERT",
     "config_contents": "SELECT, INSERT",
     "redactions": "SELECT",

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from central_hub.api.body import JSON_PATCH
+from central_hub.api.body import JSON, JSON_PATCH, SCHEMA_JSON
 from central_hub_client.strict_json import MAX_INTEGER
 from central_hub_client.wire import ErrorCode
 
@@ -50,7 +50,10 @@ _PROBLEM: Final = {
                         "type": "array",
                         "items": object_schema(
                             "pointer code message",
-                            {"pointer": {"type": "string"}, "code": {"type": "string"}, "message": {"type": "string"}},
+                            {
+                                name: {"type": "string"}
+                                for name in ("pointer", "code", "message", "keyword", "service", "environment")
+                            },
                         ),
                     },
                 },
@@ -138,6 +141,7 @@ HISTORY: Final[Responses] = {
                             "reason": {"type": ["string", "null"]},
                             "changes": _CHANGES,
                             "config": {"type": ["object", "null"]},
+                            "schema": {"type": ["object", "null"], "description": "Of the action `schema`."},
                             "redacted": {"type": "boolean"},
                         },
                     ),
@@ -162,6 +166,15 @@ DIFF: Final[Responses] = {
             },
         ),
     )
+}
+
+SCHEMA: Final[Responses] = {
+    200: {
+        "description": "The JSON Schema itself.",
+        "content": {"application/schema+json": {"schema": {"type": "object"}}},
+        "headers": _POSITION_HEADERS,
+    },
+    304: {"description": "The caller has it already."},
 }
 
 WATCH: Final[Responses] = {
@@ -216,6 +229,19 @@ def add_components(document: dict[str, Any]) -> None:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["JsonValue"] = JSON_VALUE
     schemas["Document"] = {"description": "A document: a JSON object.", **DOCUMENT}
+
+
+def schema_body() -> dict[str, Any]:
+    """The body that is a JSON Schema."""
+    drafts = ["https://json-schema.org/draft/2020-12/schema"]
+    drafts += [f"http://json-schema.org/{draft}/schema#" for draft in ("draft-07", "draft-04")]
+    schema = {
+        "type": "object",
+        "description": "A JSON Schema; its references stay inside it. Without `$schema` it is of 2020-12.",
+        "properties": {"$schema": {"enum": drafts}},
+        "propertyNames": {"maxLength": 128},
+    }
+    return {"requestBody": {"required": True, "content": {name: {"schema": schema} for name in (JSON, SCHEMA_JSON)}}}
 
 
 def request_body(model: type[BaseModel] | None, *media_types: str) -> dict[str, Any]:

@@ -102,6 +102,11 @@ class DeleteQuery(DocumentQuery):
     reason: Text | None = Field(default=None, description="Why; kept in the history.")
 
 
+class SchemaQuery(DocumentQuery):
+    reason: Text | None = Field(default=None, description="Why; kept in the history.")
+    dry_run: bool = Field(default=False, description="Check and show the changes, store nothing.")
+
+
 class HistoryQuery(DocumentQuery):
     limit: int = Field(default=50, ge=1, le=200)
     before: PositionText | None = Field(default=None, description="Entries before this revision.")

@@ -19,7 +19,7 @@ from central_hub.config.snapshot import Representation
 from central_hub.errors import InvalidRequest, NotFound, ReplicaBehind
 from central_hub.security.tokens import Grant
 from central_hub.service import CentralHubService
-from central_hub.storage.configs import Document, LogEntry
+from central_hub.storage.configs import Action, Document, LogEntry
 from central_hub_client.wire import HUB_MIN_REVISION, HUB_REVISION, HUB_STALE, Position
 
 WAIT_FOR_REVISION_SECONDS: Final = 2.0
@@ -33,7 +33,7 @@ async def read_config(
     applied = await reach_minimum(hub, request)
     if query.at is not None:
         past = await hub.history.config_at(service, query.environment, query.at, own=query.own)
-        headers = _headers(hub, applied, past.representation.etag)
+        headers = read_headers(hub, applied, past.representation.etag)
         if query.after is not None and past.representation.object.position <= parse_position(hub, query.after):
             return Response(status_code=304, headers=headers)
         return _config(request, past.representation, headers, await _explained(past.layers, query))
@@ -41,10 +41,10 @@ async def read_config(
         after = parse_position(hub, query.after)
         if not await _newer(hub, service, query, after, grant):
             etag = _current(hub, service, query).etag
-            return Response(status_code=304, headers=_headers(hub, hub.tail.snapshot.position, etag))
+            return Response(status_code=304, headers=read_headers(hub, hub.tail.snapshot.position, etag))
     found = _current(hub, service, query)
     snapshot = hub.tail.snapshot
-    headers = _headers(hub, snapshot.position, found.etag)
+    headers = read_headers(hub, snapshot.position, found.etag)
     if query.own:
         document = snapshot.document(service, query.environment)
         layers = [] if document is None else [document]
@@ -80,7 +80,7 @@ def parse_position(hub: CentralHubService, text: str) -> Position:
 
 def answer_json(hub: CentralHubService, applied: Position, value: Any) -> Response:
     """A JSON answer of a read that began at `applied`."""
-    return Response(orjson.dumps(value), media_type="application/json", headers=_headers(hub, applied))
+    return Response(orjson.dumps(value), media_type="application/json", headers=read_headers(hub, applied))
 
 
 def history_entry(entry: LogEntry, *, with_config: bool) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def history_entry(entry: LogEntry, *, with_config: bool) -> dict[str, Any]:
         "changes": entry.changes or [],
     }
     if with_config:
-        shown["config"] = entry.config
+        shown["schema" if entry.action == Action.SCHEMA else "config"] = entry.config
     if entry.redacted:
         shown["redacted"] = True
     return shown
@@ -144,8 +144,8 @@ def _config(
     return Response(body, media_type="application/json", headers=headers)
 
 
-def _headers(hub: CentralHubService, applied: Position, etag: str | None = None) -> dict[str, str]:
-    """`applied`: where the replica was when the answer was read. By now it may be further, and the answer is not."""
+def read_headers(hub: CentralHubService, applied: Position, etag: str | None = None) -> dict[str, str]:
+    """The headers of a read that was made at `applied`: by now the replica may be further, and the answer is not."""
     headers = {HUB_REVISION: str(applied), "Cache-Control": "no-cache"}
     if etag is not None:
         headers["ETag"] = etag

@@ -15,6 +15,7 @@ from central_hub.config.plan import Preconditions, Retry, Write
 from central_hub.errors import HubError, InvalidRequest
 from central_hub.security.tokens import Grant
 from central_hub.service import CentralHubService
+from central_hub.storage.configs import Kind
 from central_hub_client.wire import HUB_REVISION
 
 _MAX_KEY_CHARACTERS: Final = 200
@@ -34,6 +35,7 @@ class Asked:
     expected_revision: str | None = None
     must_name_what_it_replaces: bool = False
     dry_run: bool = False
+    kind: Kind = Kind.DOCUMENT
 
 
 async def answer_write(hub: CentralHubService, request: Request, grant: Grant, asked: Asked) -> Response:
@@ -53,6 +55,7 @@ async def answer_write(hub: CentralHubService, request: Request, grant: Grant, a
                 retry=_retry(request, grant, asked.body),
                 dry_run=asked.dry_run,
                 size_bytes=len(asked.body),
+                kind=asked.kind,
             )
         )
     except HubError as error:
@@ -68,7 +71,7 @@ async def answer_write(hub: CentralHubService, request: Request, grant: Grant, a
 def json_object(value: Any) -> dict[str, Any]:
     """The value, which must be an object. Raises InvalidRequest."""
     if not isinstance(value, dict):
-        raise InvalidRequest("a document is a JSON object")
+        raise InvalidRequest("the body must be a JSON object")
     return value
 
 

@@ -1,0 +1,86 @@
+"""Hold what a change leads to against the schemas of everybody whom it reaches."""
+
+from collections.abc import Container
+from typing import Final
+
+from central_hub.config.reach import Check, Inputs, View, checks_of
+from central_hub.errors import Finding, LimitExceeded, SchemaViolation, SecretRejected
+from central_hub.storage.configs import Document, DocumentChange, Kind, to_text
+from central_hub.validation.checker import SchemaChecker
+from central_hub.validation.violations import MAX_VIOLATIONS, Violation
+from central_hub_client.wire import ErrorCode
+
+_KEPT_TEXTS: Final = 256
+_SECRET: Final = "x-secret"  # noqa: S105 - the keyword
+
+
+class Conformance:
+    """Knows whether a change leaves every config it reaches as the schemas want it."""
+
+    def __init__(self, checker: SchemaChecker) -> None:
+        self._checker = checker
+        self._texts: dict[str, bytes] = {}
+
+    async def require(
+        self, view: View, change: DocumentChange, *, known: Container[Inputs] = frozenset()
+    ) -> frozenset[Inputs]:
+        """Raise SchemaViolation or SecretRejected with all that is wrong anywhere; LimitExceeded, InvalidRequest.
+
+        Returns what was found right; what is `known` to be right is not looked at again.
+        """
+        if change.kind is Kind.SCHEMA and change.config is not None:
+            await self._checker.compile(to_text(change.config).encode())
+        checks = checks_of(view, change)
+        findings: list[Finding] = []
+        for check in checks:
+            if check.inputs not in known:
+                findings += [_finding(check, violation) for violation in await self._violations(check)]
+            if len(findings) >= MAX_VIOLATIONS:
+                break
+        if findings:
+            raise _refusal(change, findings[:MAX_VIOLATIONS])
+        return frozenset(check.inputs for check in checks)
+
+    async def _violations(self, check: Check) -> list[Violation]:
+        try:
+            return await self._checker.check(self._text(check.schema), check.config, inherited=check.inherited)
+        except LimitExceeded as error:
+            place = f"{check.service} in environment {check.environment}"
+            raise LimitExceeded(f"{place}: {error.detail}") from error
+
+    def _text(self, schema: Document) -> bytes:
+        # A change of `_global` asks for every schema there is: they are not spelled out for each change again.
+        text = self._texts.get(schema.version)
+        if text is None:
+            if len(self._texts) >= _KEPT_TEXTS:
+                self._texts.clear()
+            text = self._texts[schema.version] = to_text(schema.config).encode()
+        return text
+
+
+def _finding(check: Check, violation: Violation) -> Finding:
+    is_secret = violation.keyword == _SECRET
+    return Finding(
+        violation.pointer,
+        ErrorCode.SECRET_REJECTED if is_secret else ErrorCode.SCHEMA_VIOLATION,
+        violation.message,
+        keyword=violation.keyword,
+        service=check.service,
+        environment=check.environment,
+    )
+
+
+def _refusal(change: DocumentChange, findings: list[Finding]) -> SchemaViolation | SecretRejected:
+    secrets = [finding for finding in findings if finding.keyword == _SECRET]
+    shown = "; ".join(_sentence(finding) for finding in (secrets or findings)[:3])
+    if secrets:
+        return SecretRejected(f"a schema marks these as secrets: {shown}; nothing was kept", errors=secrets)
+    if change.kind is Kind.SCHEMA:
+        return SchemaViolation(
+            f"the schema refuses a config that there is: {shown}; change that first", errors=findings
+        )
+    return SchemaViolation(f"the change would break a schema: {shown}", errors=findings)
+
+
+def _sentence(finding: Finding) -> str:
+    return f"{finding.service} in environment {finding.environment}: {finding.pointer or 'it'} {finding.message}"

@@ -1,0 +1,16 @@
+"""JSON Pointers (RFC 6901). Pure.
+
+Beside the client's, because a worker that is replaced must be there again at once: it imports next to nothing.
+"""
+
+from collections.abc import Iterable
+
+
+def token(name: str) -> str:
+    """One reference token of a pointer."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def pointer(path: Iterable[str | int]) -> str:
+    """The pointer to the value at a path."""
+    return "".join(f"/{token(str(step))}" for step in path)

@@ -68,7 +68,8 @@ def _is_basic_authorization(match: re.Match[str]) -> bool:
 def _is_url_password(match: re.Match[str]) -> bool:
     user, password = match[1], match[2]
     is_port = password.isdecimal() and len(password) <= 5 and ("." in user or user == "localhost")
-    return not is_port and not _is_placeholder(password)
+    is_form = user.lower() in _USER_WORDS and password.lower() in _PASSWORD_WORDS
+    return not is_port and not is_form and not _is_placeholder(password)
 
 
 def _is_connection_password(match: re.Match[str]) -> bool:
@@ -77,13 +78,17 @@ def _is_connection_password(match: re.Match[str]) -> bool:
     after = match.string[match.end() : match.end() + 160].partition("\0")[0]
     fields_before = before.rstrip(string.ascii_letters + " ")  # without the name of the password field itself
     is_in_a_list = fields_before.endswith(("?", "&", ";")) or "=" in fields_before or "=" in after
-    return is_in_a_list and not _is_placeholder(match[1])
+    return is_in_a_list and not _is_placeholder(match[1]) and _NAME_OF_A_PASSWORD.fullmatch(match[1]) is None
 
 
 def _is_placeholder(value: str) -> bool:
     return ("{" in value and "}" in value) or _PLACEHOLDER.fullmatch(value) is not None
 
 
+# `user:password@`, as manuals write it: words that say what belongs there.
+_USER_WORDS: Final = frozenset({"user", "username"})
+_PASSWORD_WORDS: Final = frozenset({"password", "passwd", "pass"})
+_NAME_OF_A_PASSWORD: Final = re.compile(r"(?:[A-Z][a-z]{1,20}){0,3}Password")
 _PLACEHOLDER: Final = re.compile(
     r"\*+|[xX]{3,}|\.{3,}|…|•+"  # ***, xxx, ...
     r"|%[sdv]|%\([A-Za-z0-9_]+\)s|%[A-Za-z0-9_]+%"  # %s, %(name)s, %NAME%

@@ -83,7 +83,7 @@ def plan(write: Write, document: Document | None, head: Head) -> DocumentChange 
         raise _conflict(error.detail, document, head, _etag(document, head)) from error
     if proposed is not None:
         guards.check_limits(proposed)
-        guards.check_credentials(proposed)
+        _check_credentials(write, proposed)
         guards.check_labels(write.version, write.reason)
     label = None if document is None else document.version
     is_same = proposed is not None and current is not None and diff.same(current, proposed)
@@ -105,6 +105,11 @@ def guard(write: Write, document: Document | None, change: DocumentChange) -> No
     current = None if document is None else document.config
     if current is not None and change.config is not None and write.edit.guards_removals:
         guards.check_removals(current, change.config, allowed=REMOVALS in write.allow)
+
+
+def _check_credentials(write: Write, proposed: dict[str, Any]) -> None:
+    check = guards.check_schema_credentials if write.kind is Kind.SCHEMA else guards.check_credentials
+    check(proposed)
 
 
 def _action(write: Write, current: dict[str, Any] | None) -> Action:
@@ -149,7 +154,7 @@ def _diff(write: Write, current: dict[str, Any] | None) -> list[dict[str, Any]]:
         proposed = write.edit.apply(current)
         if proposed is not None:
             guards.check_limits(proposed)
-            guards.check_credentials(proposed)
+            _check_credentials(write, proposed)
     except HubError:
         return []
     return diff.changes(current or {}, proposed or {})

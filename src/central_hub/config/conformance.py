@@ -1,5 +1,8 @@
 """Hold what a change leads to against the schemas of everybody whom it reaches."""
 
+import asyncio
+import math
+import time
 from collections.abc import Container
 from typing import Final
 
@@ -10,8 +13,13 @@ from central_hub.validation.checker import SchemaChecker
 from central_hub.validation.violations import MAX_VIOLATIONS, Violation
 from central_hub_client.wire import ErrorCode
 
+_AT_ONCE: Final = 16
 _KEPT_TEXTS: Final = 256
 _SECRET: Final = "x-secret"  # noqa: S105 - the keyword
+
+
+class OutOfTime(Exception):
+    """The deadline came before everything was checked. What was checked until then was right."""
 
 
 class Conformance:
@@ -22,24 +30,35 @@ class Conformance:
         self._texts: dict[str, bytes] = {}
 
     async def require(
-        self, view: View, change: DocumentChange, *, known: Container[Inputs] = frozenset()
+        self,
+        view: View,
+        change: DocumentChange,
+        *,
+        known: Container[Inputs] | None = None,
+        deadline: float = math.inf,
     ) -> frozenset[Inputs]:
         """Raise SchemaViolation or SecretRejected with all that is wrong anywhere; LimitExceeded, InvalidRequest.
 
-        Returns what was found right; what is `known` to be right is not looked at again.
+        Returns what was found right, which the next time is `known` and not looked at again. After `deadline`, on the
+        monotonic clock, nothing more is begun: OutOfTime.
         """
-        if change.kind is Kind.SCHEMA and change.config is not None:
-            await self._checker.compile(to_text(change.config).encode())
         checks = checks_of(view, change)
+        waiting = [check for check in checks if known is None or check.inputs not in known]
+        if known is None and change.kind is Kind.SCHEMA and change.config is not None:
+            await self._checker.compile(to_text(change.config).encode())
         findings: list[Finding] = []
-        for check in checks:
-            if check.inputs not in known:
-                findings += [_finding(check, violation) for violation in await self._violations(check)]
-            if len(findings) >= MAX_VIOLATIONS:
-                break
+        while waiting and len(findings) < MAX_VIOLATIONS:
+            if time.monotonic() > deadline:
+                raise OutOfTime
+            some, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
+            for found in await asyncio.gather(*map(self._findings, some)):
+                findings += found
         if findings:
             raise _refusal(change, findings[:MAX_VIOLATIONS])
         return frozenset(check.inputs for check in checks)
+
+    async def _findings(self, check: Check) -> list[Finding]:
+        return [_finding(check, violation) for violation in await self._violations(check)]
 
     async def _violations(self, check: Check) -> list[Violation]:
         try:

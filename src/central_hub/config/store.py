@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import math
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -11,13 +13,13 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.config.commit_queue import CommitQueue
-from central_hub.config.conformance import Conformance
+from central_hub.config.conformance import Conformance, OutOfTime
 from central_hub.config.plan import Retry, Write, guard, plan
 from central_hub.config.reach import Inputs, View
 from central_hub.config.snapshot import own_representation
 from central_hub.config.tail import Tail
 from central_hub.connections.database import Database
-from central_hub.errors import HubError, IdempotencyMismatch
+from central_hub.errors import HubError, IdempotencyMismatch, StoreUnavailable
 from central_hub.storage import configs, idempotency
 from central_hub.storage.configs import Action, Commit, Document, DocumentChange, Draft, Head, Kind
 from central_hub.storage.idempotency import Remembered
@@ -25,6 +27,9 @@ from central_hub_client.wire import Position
 
 REMEMBERED_FOR: Final = timedelta(hours=24)
 _LARGE_BYTES: Final = 32 * 1024
+_CHECKED_IN_TURN_SECONDS: Final = 0.25
+"""As long as nobody else can write, schemas may be asked for so long; a write that needs more starts again."""
+_MOST_STARTS: Final = 5
 _STATUS: Final = {Action.CREATED: "created", Action.DELETED: "deleted"}
 
 Announce = Callable[[Position], Awaitable[bool]]
@@ -69,6 +74,13 @@ class _Done:
     commit: Commit | None = None
 
 
+class _Overtaken:
+    """What a write was checked against has moved, and checking it again takes too long to do it in its turn."""
+
+
+_Settled = _Done | _Overtaken | HubError
+
+
 class ConfigStore:
     """Writes documents and schemas. What they are is in the tail's snapshot, what they were in `ConfigHistory`."""
 
@@ -86,28 +98,37 @@ class ConfigStore:
         self._conformance = conformance
         self._announced = announced
         self._clock = clock
-        self._queue = CommitQueue(self._commit)
+        self._queue: CommitQueue[_Planned, _Done | _Overtaken] = CommitQueue(self._commit)
 
     async def write(self, write: Write) -> Outcome:
         """Carry out one write. Raises the HubError of the first rule that it breaks, and StoreUnavailable."""
         self._tail.check_writable()
         planned: _Planned | Outcome | None = await self._plan_on_snapshot(write)
-        if planned is None:
-            planned = await self._database.transaction(lambda connection: self._plan_on_store(connection, write))
-        if isinstance(planned, Outcome):
-            return planned
-        done = await self._queue.commit(planned)
+        for _ in range(_MOST_STARTS):
+            if planned is None:
+                planned = await self._plan_on_store(write)
+            if isinstance(planned, Outcome):
+                return planned
+            done = await self._queue.commit(planned)
+            if not isinstance(done, _Overtaken):
+                return await self._announce(done)
+            planned = None
+        raise StoreUnavailable(
+            "nothing was stored: what this change is checked against changes faster than it can be checked; try again"
+        )
+
+    async def forget_old_answers(self) -> None:
+        """Remove remembered answers that are older than a day. Raises StoreUnavailable."""
+        moment = self._clock() - REMEMBERED_FOR
+        await self._database.transaction(lambda connection: idempotency.forget_before(connection, moment))
+
+    async def _announce(self, done: _Done) -> Outcome:
         if done.commit is None:
             return done.outcome
         # After the commit: nobody may hear of a row that cannot be read yet.
         await self._tail.committed(done.commit)
         announced = await self._announced(done.outcome.position)
         return replace(done.outcome, answer={**done.outcome.answer, "announced": announced})
-
-    async def forget_old_answers(self) -> None:
-        """Remove remembered answers that are older than a day. Raises StoreUnavailable."""
-        moment = self._clock() - REMEMBERED_FOR
-        await self._database.transaction(lambda connection: idempotency.forget_before(connection, moment))
 
     async def _plan_on_snapshot(self, write: Write) -> _Planned | None:
         """The plan on what this replica has applied, which spares two questions to the database.
@@ -124,23 +145,38 @@ class ConfigStore:
         except HubError:
             return None
 
-    async def _plan_on_store(self, connection: AsyncConnection, write: Write) -> _Planned | Outcome:
+    async def _plan_on_store(self, write: Write) -> _Planned | Outcome:
         """The plan on what is stored, or the answer where none is needed: to a dry run, or the one given before."""
-        if (answered := (await self._answered_before(connection, [write])).get(write.retry)) is not None:
-            return _same_answer(write, answered)
-        document = await self._stored(connection, write)
-        head = await configs.head(connection)
-        planned = await self._plan(write, document, head, await self._view(connection, head))
+        found = await self._database.transaction(lambda connection: self._read_for(connection, write))
+        if isinstance(found, Outcome):
+            return found
+        # Without a connection: the checks may take long.
+        document, head, view = found
+        planned = await self._plan(write, document, head, view)
         if write.dry_run:
             return _outcome(write, planned.change, head, document, status="valid")
         return planned
 
-    async def _plan(self, write: Write, document: Document | None, head: Head, view: View) -> _Planned:
-        """What a write comes to, checked in the order of the contract. Raises the HubError of the first rule broken."""
+    async def _read_for(
+        self, connection: AsyncConnection, write: Write
+    ) -> tuple[Document | None, Head, View] | Outcome:
+        if (answered := (await self._answered_before(connection, [write])).get(write.retry)) is not None:
+            return _same_answer(write, answered)
+        document = await self._stored(connection, write)
+        head = await configs.head(connection)
+        return document, head, await self._view(connection, head)
+
+    async def _plan(
+        self, write: Write, document: Document | None, head: Head, view: View, *, deadline: float = math.inf
+    ) -> _Planned:
+        """What a write comes to, checked in the order of the contract. Raises the HubError of the first rule broken.
+
+        After `deadline` it is OutOfTime.
+        """
         change = await _change(write, document, head)
         conforms: frozenset[Inputs] = frozenset()
         if change is not None:
-            conforms = await self._conformance.require(view, change)
+            conforms = await self._conformance.require(view, change, deadline=deadline)
             guard(write, document, change)
         return _Planned(write, document, head.epoch, change, conforms)
 
@@ -159,20 +195,21 @@ class ConfigStore:
     async def _stored(self, connection: AsyncConnection, write: Write) -> Document | None:
         return await configs.get(connection, write.service, write.environment, write.kind)
 
-    async def _commit(self, turns: Sequence[_Planned]) -> list[_Done | HubError]:
+    async def _commit(self, turns: Sequence[_Planned]) -> list[_Settled]:
         # The store may have gone while these waited: whoever is behind a time-out must not wait for one more.
         self._tail.check_writable()
         return await self._database.transaction(lambda connection: self._commit_in(connection, turns))
 
-    async def _commit_in(self, connection: AsyncConnection, turns: Sequence[_Planned]) -> list[_Done | HubError]:
+    async def _commit_in(self, connection: AsyncConnection, turns: Sequence[_Planned]) -> list[_Settled]:
         # From here on one replica at a time, so everything that takes long has been done before.
         await configs.lock(connection)
         answered = await self._answered_before(connection, [turn.write for turn in turns])
         head, revisions = await configs.revisions_of(connection, [turn.write.key for turn in turns])
         self._tail.check_history(head)
         view = await self._view(connection, head)
+        deadline = time.monotonic() + _CHECKED_IN_TURN_SECONDS
         revision = head.revision
-        results: list[_Done | HubError | _Planned] = []
+        results: list[_Settled | _Planned] = []
         for turn in turns:
             try:
                 if (before := answered.get(turn.write.retry)) is not None:
@@ -181,13 +218,16 @@ class ConfigStore:
                 planned = turn
                 if not turn.still_holds(head, revisions.get(turn.write.key)):
                     document = await self._stored(connection, turn.write)
-                    planned = await self._plan(turn.write, document, head, view)
+                    planned = await self._plan(turn.write, document, head, view, deadline=deadline)
                 elif turn.change is not None:
                     # Somebody may have changed another layer, or the schema, since this was planned.
-                    await self._conformance.require(view, turn.change, known=turn.conforms)
+                    await self._conformance.require(view, turn.change, known=turn.conforms, deadline=deadline)
                 results.append(planned)
             except HubError as refusal:
                 results.append(refusal)
+                continue
+            except OutOfTime:
+                results.append(_Overtaken())
                 continue
             if planned.change is not None:
                 revision += 1
@@ -195,12 +235,12 @@ class ConfigStore:
         return await self._save(connection, head, results)
 
     async def _save(
-        self, connection: AsyncConnection, head: Head, results: Sequence[_Done | HubError | _Planned]
-    ) -> list[_Done | HubError]:
+        self, connection: AsyncConnection, head: Head, results: Sequence[_Settled | _Planned]
+    ) -> list[_Settled]:
         changing = [result for result in results if isinstance(result, _Planned) and result.change is not None]
         now = _milliseconds(self._clock())
         commits = iter(await configs.save(connection, head, [_draft(turn, now) for turn in changing]))
-        done: list[_Done | HubError] = []
+        done: list[_Settled] = []
         to_remember: list[Remembered] = []
         for result in results:
             if not isinstance(result, _Planned):

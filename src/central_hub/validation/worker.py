@@ -10,6 +10,7 @@ length of four bytes (big-endian) and so many bytes.
 
 import hashlib
 import json
+import os
 import resource
 import signal
 import struct
@@ -26,7 +27,7 @@ from central_hub.validation.schema import Unusable
 CPU_SECONDS: Final = 0.2
 """For a schema to compile, and for a document to be held against it."""
 MEMORY_BYTES: Final = 2 * 1024**3
-KEPT_BYTES: Final = 16 * 1024**2
+KEPT_BYTES: Final = 8 * 1024**2
 """So much schema text, at most, is kept compiled."""
 
 
@@ -91,7 +92,10 @@ def main() -> None:
     worker = Worker()
     while (schema := _read(sys.stdin.buffer)) is not None:
         request = json.loads(_read(sys.stdin.buffer) or b"null")
-        answer = json.dumps(worker.answer(schema, request)).encode()
+        try:
+            answer = json.dumps(worker.answer(schema, request)).encode()
+        except (MemoryError, RecursionError):
+            os.abort()  # as native code ends, which runs out of the same
         sys.stdout.buffer.write(struct.pack(">I", len(answer)) + answer)
         sys.stdout.buffer.flush()
 

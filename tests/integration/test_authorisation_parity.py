@@ -82,6 +82,7 @@ WAYS = [
     update(ONE, config={"n": 2}, dry_run=True),
     update("/api/v1/config/update", service="{service}", config=CONFIG),
     update("/api/v1/config/update", service="{service}", config={"n": 2}, dry_run=True),
+    update("/api/v1/config/validate/{service}", config=CONFIG),
     update("/api/v1/config/rollback/{service}", revision="{revision}"),
     Way(Verb.WRITE, "PUT", ONE, json=CONFIG, headers={"If-Match": "*"}),
     Way(Verb.WRITE, "PUT", ONE, json=CONFIG),

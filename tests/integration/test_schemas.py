@@ -141,11 +141,22 @@ async def test_every_way_to_change_a_config_is_checked(hub: RunningHub, service_
         await hub.http.post(path, json={"config": wrong}),
         await update(hub, service_name, wrong),
         await update(hub, service_name, wrong, dry_run=True),
+        await hub.http.post(f"/api/v1/config/validate/{service_name}", json={"config": wrong}),
         await hub.http.post(f"/api/v1/config/rollback/{service_name}", json={"revision": bad}),
     ]
     for answer in answers:
         assert places(answer) == {(service_name, "default", "/n")}
     assert (await hub.http.get(path)).json()["config"] == {"n": 1}
+
+
+async def test_validation_tells_what_an_update_would_do_and_stores_nothing(hub: RunningHub, service_name: str) -> None:
+    revision = await stored(hub, service_name, {"n": 1})
+    await register(hub, service_name, INTEGER)
+    valid = await hub.http.post(f"/api/v1/config/validate/{service_name}", json={"config": {"n": 2}})
+    assert valid.status_code == 200, valid.text
+    assert valid.json()["status"] == "valid"
+    assert valid.json()["changes"] == [{"op": "replace", "path": "/n", "old": 1, "new": 2}]
+    assert (await hub.http.get(config_path(service_name))).json()["revision"] == revision
 
 
 async def test_a_change_of_the_global_document_is_checked_for_all_whom_it_reaches(
@@ -295,6 +306,19 @@ async def test_a_schema_means_what_its_draft_says(
     await register(hub, service_name, whole)
     await stored(hub, service_name, {"n": 2})
     assert places(await update(hub, service_name, {"n": 3})) == {(service_name, "default", "/n")}
+
+
+async def test_a_schema_may_speak_of_integers_of_any_size(hub: RunningHub, service_name: str) -> None:
+    schema = {"properties": {"n": {"maximum": 2**70, "minimum": -(10**40)}}}
+    first = await register(hub, service_name, schema)
+    assert (await hub.http.get(schema_path(service_name))).json() == schema
+    await register(hub, service_name, {**schema, "maxProperties": 2**64})
+    page = await hub.http.get(f"/api/v1/config/history/{service_name}", params={"include": "config"})
+    assert page.json()["history"][1]["schema"] == schema
+    late = await hub.http.put(schema_path(service_name), json=schema, headers={"If-Match": '"stale"'})
+    assert late.status_code == 412, late.text
+    await stored(hub, service_name, {"n": 1})
+    assert first["status"] == "created"
 
 
 async def test_the_same_request_again_gets_the_same_answer(hub: RunningHub, service_name: str) -> None:

@@ -18,6 +18,9 @@ class Finding:
     pointer: str
     code: str
     message: str
+    service: str = ""
+    """Whose configuration is wrong, where a schema finds it: a change may break that of others."""
+    environment: str = ""
 
 
 class CentralHubError(Exception):
@@ -201,7 +204,7 @@ def _findings(value: Any) -> tuple[Finding, ...]:
     if not isinstance(value, list):
         return ()
     return tuple(
-        Finding(str(item.get("pointer", "")), str(item.get("code", "")), str(item.get("message", "")))
+        Finding(*(str(item.get(name, "")) for name in ("pointer", "code", "message", "service", "environment")))
         for item in value
         if isinstance(item, Mapping)
     )

@@ -2,9 +2,9 @@
 
 from typing import Any, Final
 
-import orjson
 from starlette.types import Send
 
+from central_hub.api.encoding import encode
 from central_hub.errors import HubError
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -23,7 +23,7 @@ def problem_body(error: HubError) -> bytes:
     }
     if error.errors:
         document["errors"] = [finding.to_json() for finding in error.errors]
-    return orjson.dumps(document)
+    return encode(document)
 
 
 def problem_headers(error: HubError) -> dict[str, str]:

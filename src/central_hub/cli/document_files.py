@@ -74,11 +74,11 @@ def read_files(sources: list[Path]) -> Iterator[DocumentFile]:
         yield DocumentFile(path, service, environment, read_file(path))
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def read_file(path: Path, *, bounded_integers: bool = True) -> dict[str, Any]:
     """The document that a file holds. Raises WrongFile, OSError."""
     content = path.read_bytes()
     try:
-        config = _parse(path.suffix, content)
+        config = _parse(path.suffix, content, bounded_integers=bounded_integers)
     except RecursionError as error:
         raise WrongFile(f"{path}: nested too deeply") from error
     except (ValueError, TypeError) as error:
@@ -102,13 +102,13 @@ def _files(source: Path) -> list[Path]:
     return found
 
 
-def _parse(suffix: str, content: bytes) -> Any:
+def _parse(suffix: str, content: bytes, *, bounded_integers: bool) -> Any:
     if suffix == ".json":
-        return strict_json.parse(content)
+        return strict_json.parse(content, bounded_integers=bounded_integers)
     value = tomllib.loads(content.decode()) if suffix == ".toml" else _yaml(content.decode())
     _refuse_keys_that_are_no_text(value)
     # Whatever it was written in, it must be what JSON can say; dates for example are not.
-    return strict_json.parse(json.dumps(value, default=_refuse).encode())
+    return strict_json.parse(json.dumps(value, default=_refuse).encode(), bounded_integers=bounded_integers)
 
 
 def _refuse(value: Any) -> Any:

@@ -148,7 +148,7 @@ def _all_documents(session: Session) -> set[tuple[str, str]]:
             key = entry["service"], entry["environment"]
             if entry["action"] == "deleted":
                 live.discard(key)
-            else:
+            elif entry["action"] != "schema":
                 live.add(key)
         after = page["next"]
         if after is None:

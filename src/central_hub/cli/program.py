@@ -16,6 +16,7 @@ from central_hub.cli import (
     following,
     reading,
     running,
+    schemas,
     tokens,
     writing,
 )
@@ -36,7 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (running, reading, fleet, following, writing, editing, exchanging, tokens, auditing, diagnosing):
+for module in (running, reading, fleet, following, writing, editing, exchanging, schemas, tokens, auditing, diagnosing):
     module.register(app)
 
 

@@ -4,7 +4,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from central_hub.cli.hub_client import HubClient, is_unreachable
 from central_hub.cli.key_paths import WrongKey, dotted_pointer
 from central_hub.cli.output import Output
 from central_hub.errors import HubError, StartupRefused, StoreUnavailable
-from central_hub_client.errors import CentralHubError, InvalidSettings
+from central_hub_client.errors import CentralHubError, Finding, InvalidSettings
 
 
 class ExitCode(IntEnum):
@@ -195,11 +195,18 @@ def _is_unicode(text: str) -> bool:
 
 def findings(error: CentralHubError) -> list[str]:
     """What the hub found wrong, place by place, as lines for people; not what its sentence says already."""
-    return [
-        f"{dotted_pointer(finding.pointer)}: {finding.message}"
-        for finding in error.errors
-        if f"{finding.pointer}: {finding.message}" not in error.detail
-    ]
+    return [_line(finding) for finding in error.errors if not _is_said(finding, error.detail)]
+
+
+def _is_said(finding: Finding, sentence: str) -> bool:
+    return any(f"{place} {finding.message}" in sentence for place in (f"{finding.pointer}:", finding.pointer or "it"))
+
+
+def _line(finding: Finding) -> str:
+    place = dotted_pointer(finding.pointer)
+    if not finding.service:
+        return f"{place}: {finding.message}"
+    return f"{finding.service} in environment {finding.environment}: {place or 'it'} {finding.message}"
 
 
 def _help(function: Command) -> str:
@@ -219,7 +226,7 @@ def _run(session: Session, work: Callable[[], None]) -> ExitCode:
         problem(error.detail)
         return ExitCode.USAGE
     except CentralHubError as error:
-        pointers = [{"pointer": item.pointer, "code": item.code, "message": item.message} for item in error.errors]
+        pointers = [{name: said for name, said in asdict(item).items() if said} for item in error.errors]
         fields = {"code": error.code, "status": error.status, "errors": pointers, **error.extra}
         problem(error.detail, findings(error), fields)
         return ExitCode.UNREACHABLE if is_unreachable(error) else ExitCode.REFUSED

@@ -9,7 +9,7 @@ from central_hub.cli.hub_client import MERGE_PATCH
 from central_hub.cli.key_paths import merge_patch, nested, parse_assignment, parse_key
 from central_hub.cli.options import CHANGING, Allow, Environment, Reason, Service, Yes, parse_revision
 from central_hub.cli.outcome import show_outcome, show_proposal
-from central_hub.cli.replacing import NO_REVISION, Replacement
+from central_hub.cli.replacing import NO_REVISION, Replacement, current
 from central_hub.cli.session import ExitCode, Failed, Session, command
 from central_hub_client.errors import NotFound
 from central_hub_client.wire import DEFAULT_ENVIRONMENT
@@ -84,9 +84,10 @@ def rollback(
 ) -> None:
     """Make a document what it was at an earlier revision. It becomes a new revision: nothing is lost."""
     output, hub = session.output, session.hub
-    newest = hub.get(f"/config/history/{service}", environment=environment, limit=1).value["history"][0]
-    current = f"{newest['epoch']}.{newest['revision']}"
-    changes = hub.get(f"/config/diff/{service}", environment=environment, from_=current, to=revision).value["changes"]
+    path = f"/config/diff/{service}"
+    seen = current(hub, service, environment)
+    newest = str(hub.get(path, environment=environment).value["to"])
+    changes = hub.get(path, environment=environment, from_=newest, to=revision).value["changes"]
     if changes and not output.as_json:
         output.text(f"{service} in environment {environment}, back to revision {revision}:")
         change_list.show(output, changes)
@@ -94,7 +95,7 @@ def rollback(
         session.confirm(f"Roll {service} back?", yes=yes)
     body: dict[str, Any] = {"revision": revision, "environment": environment}
     # What was shown is what is done: if somebody changes the document meanwhile, this is refused.
-    body["expected_revision"] = NO_REVISION if newest["action"] == "deleted" else current
+    body["expected_revision"] = seen.revision
     if reason is not None:
         body["reason"] = reason
     show_outcome(output, hub.write("POST", f"/config/rollback/{service}", body).value)

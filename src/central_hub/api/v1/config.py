@@ -1,5 +1,6 @@
 """Documents: read, written, watched, and what they were."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -112,6 +113,14 @@ def routes(hub: CentralHubService) -> APIRouter:
         """Replace or merge a document, named in the body."""
         update = parse(NamedUpdate, body.value)
         return await answer_write(hub, request, grant, _from_update(update.service, update, body))
+
+    @router.post("/validate/{service}", responses=OUTCOME, openapi_extra=request_body(Update))
+    async def validate(
+        grant: Writer, service: ServicePath, body: JsonBody, _: Annotated[NoQuery, Query()], request: Request
+    ) -> Response:
+        """What an update would be answered, with all that its schemas find wrong; nothing is stored."""
+        asked = _from_update(service, parse(Update, body.value), body)
+        return await answer_write(hub, request, grant, replace(asked, dry_run=True))
 
     @router.post("/rollback/{service}", responses=OUTCOME, openapi_extra=request_body(Rollback))
     async def roll_back(

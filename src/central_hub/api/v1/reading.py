@@ -11,6 +11,7 @@ from fastapi import Request, Response
 
 from central_hub.api.auth import authorise
 from central_hub.api.conditions import is_unchanged
+from central_hub.api.encoding import encode
 from central_hub.api.v1.queries import ReadQuery
 from central_hub.audit.chain import rfc3339
 from central_hub.config.history import no_document
@@ -80,7 +81,7 @@ def parse_position(hub: CentralHubService, text: str) -> Position:
 
 def answer_json(hub: CentralHubService, applied: Position, value: Any) -> Response:
     """A JSON answer of a read that began at `applied`."""
-    return Response(orjson.dumps(value), media_type="application/json", headers=read_headers(hub, applied))
+    return Response(encode(value), media_type="application/json", headers=read_headers(hub, applied))
 
 
 def history_entry(entry: LogEntry, *, with_config: bool) -> dict[str, Any]:

@@ -4,11 +4,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
 from fastapi import Request, Response
 
 from central_hub.api.auth import authorise
 from central_hub.api.conditions import parse_tags
+from central_hub.api.encoding import encode
 from central_hub.api.v1.reading import parse_position
 from central_hub.config.edits import Edit
 from central_hub.config.plan import Preconditions, Retry, Write
@@ -65,7 +65,7 @@ async def answer_write(hub: CentralHubService, request: Request, grant: Grant, a
     headers = {HUB_REVISION: str(outcome.position)}
     if outcome.etag:
         headers["ETag"] = outcome.etag
-    return Response(orjson.dumps(outcome.answer), media_type="application/json", headers=headers)
+    return Response(encode(outcome.answer), media_type="application/json", headers=headers)
 
 
 def json_object(value: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any, Final
+from urllib.parse import unquote
 
 from central_hub.validation.pointers import token
 
@@ -54,7 +55,7 @@ def refuse_foreign_references(schema: Schema) -> None:
     for pointer, subschema in subschemas(schema):
         for keyword in _REFERENCES:
             target = subschema.get(keyword)
-            if isinstance(target, str) and not target.startswith("#"):
+            if isinstance(target, str) and _fragment(schema, target) is None:
                 raise Unusable(
                     f"{pointer}/{keyword}",
                     f"refers to {target[:200]!r}: a reference must stay inside the schema (#/…); put what it refers to"
@@ -121,9 +122,20 @@ def _held_against_the_same_value(root: Schema, schema: Schema) -> list[Any]:
     return found
 
 
+def _fragment(root: Schema, reference: str) -> str | None:
+    """The place in the schema that a reference names: a pointer or an anchor. None where it names another document.
+
+    A schema that has a name may call itself by it.
+    """
+    document, _, fragment = reference.partition("#")
+    own = root.get("$id", root.get("id"))
+    is_own = isinstance(own, str) and document == own.partition("#")[0]
+    return fragment if is_own or not document else None
+
+
 def _at(root: Schema, reference: str) -> Any:
-    """What a reference (`#`, `#/…`) stands for; None where it is not found so easily (anchors, escapes of URIs)."""
-    pointer = reference[1:]
+    """What a reference stands for; None where it is not found so easily (anchors, names inside)."""
+    pointer = unquote(_fragment(root, reference) or "")
     if pointer and not pointer.startswith("/"):
         return None
     value: Any = root

@@ -14,7 +14,7 @@ SHELLS: dict[str, frozenset[str]] = {
 """Per area, the modules that read, write, wait and know the time. Every other module of the area only decides."""
 
 OUTSIDE_WORLD = (
-    *"os time random secrets socket subprocess shutil tempfile pathlib logging threading signal urllib".split(),
+    *"os time random secrets socket subprocess shutil tempfile pathlib logging threading signal urllib.request".split(),
     *"structlog sqlalchemy asyncpg nats httpx2 uvicorn fastapi starlette".split(),
 )
 CLOCKS = frozenset("datetime.now datetime.utcnow datetime.today date.today datetime.datetime.now".split())

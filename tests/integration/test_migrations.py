@@ -22,7 +22,8 @@ from central_hub.storage.tables import RUNNING_ROLE_GRANTS, SCHEMA_VERSION, meta
 from tests.conftest import DatabaseUrls, RunningHub, create_database, hub_settings
 from tests.integration.instances import listed, register
 
-BEFORE = "0001"
+BEFORE = "0002"
+EARLIER = ("0001", "0002")
 
 
 async def migrated_to(version: str, database: DatabaseUrls) -> None:
@@ -43,16 +44,21 @@ async def as_owner(database: DatabaseUrls, work: Callable[[AsyncConnection], Awa
         await store.close()
 
 
-async def test_a_store_of_the_version_before_is_migrated_with_what_it_holds(
-    servers: Endpoints, start_hub: Callable[..., Awaitable[RunningHub]], service_name: str
+@pytest.mark.parametrize("version", EARLIER)
+async def test_a_store_of_an_earlier_version_is_migrated_with_what_it_holds(
+    servers: Endpoints, start_hub: Callable[..., Awaitable[RunningHub]], service_name: str, version: str
 ) -> None:
     database = await create_database(servers)
-    await migrated_to(BEFORE, database)
+    await migrated_to(version, database)
     hub_id = await as_owner(database, lambda connection: connection.scalar(sa.text("SELECT hub_id FROM hub_state")))
     hub = await start_hub(database)
     assert hub.service.tail.snapshot.hub_id == hub_id
     await register(hub.http, service_name)
     assert len(await listed(hub, service_name)) == 1
+    schema = await hub.http.put(f"/api/v1/config/schema/{service_name}", json={"required": ["n"]})
+    assert schema.status_code == 200, schema.text
+    refused = await hub.http.put(f"/api/v1/config/{service_name}", json={"m": 1})
+    assert refused.json()["code"] == "schema_violation"
 
 
 async def test_a_hub_does_not_start_on_a_store_that_was_not_migrated(servers: Endpoints, tmp_path: Path) -> None:

@@ -68,10 +68,15 @@ def authorise(grant: Grant, service: str, environment: str) -> None:
     """Raise InvalidName or Forbidden unless the names are well-formed and in the token's scope."""
     if not is_document_name(service):
         raise _invalid_service()
-    if not is_environment_name(environment):
-        raise _invalid_environment()
+    check_environment(environment)
     if not grant.covers(service, environment):
         raise Forbidden(f"this token does not cover {service} in environment {environment}")
+
+
+def check_environment(environment: str) -> None:
+    """Raise InvalidName unless the name is well-formed."""
+    if not is_environment_name(environment):
+        raise _invalid_environment()
 
 
 def authorise_instances(grant: Grant, service: str, environment: str | None) -> None:

@@ -65,7 +65,7 @@ class HubClient:
     def close(self) -> None:
         self._http.close()
 
-    def get(self, path: str, **query: Any) -> Answer:
+    def get(self, path: str, /, **query: Any) -> Answer:
         """Read something. Parameters that are None are left out."""
         return self._ask("GET", path, query)
 

@@ -21,7 +21,7 @@ def parse_service(name: str) -> str:
     return name
 
 
-def _environment(name: str) -> str:
+def parse_environment(name: str) -> str:
     if not is_environment_name(name):
         raise typer.BadParameter(f"{name!r} cannot name an environment: 1 to 40 characters a-z, 0-9 and -")
     return name
@@ -49,7 +49,7 @@ Environment = Annotated[
     typer.Option(
         "--environment",
         "-e",
-        parser=_environment,
+        parser=parse_environment,
         envvar="CENTRAL_HUB_ENVIRONMENT",
         metavar="NAME",
         help="Which environment.",

@@ -17,6 +17,7 @@ from central_hub.cli import (
     reading,
     running,
     schemas,
+    searching,
     tokens,
     writing,
 )
@@ -37,7 +38,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (running, reading, fleet, following, writing, editing, exchanging, schemas, tokens, auditing, diagnosing):
+for module in (
+    running,
+    reading,
+    searching,
+    fleet,
+    following,
+    writing,
+    editing,
+    exchanging,
+    schemas,
+    tokens,
+    auditing,
+    diagnosing,
+):
     module.register(app)
 
 

@@ -1,6 +1,6 @@
 """`get`, `explain`, `history`, `diff`: what the configuration is, where it comes from, and what it was."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,6 +9,7 @@ from central_hub.cli.key_paths import WrongKey, dotted_pointer, find, parse_key,
 from central_hub.cli.legible import short
 from central_hub.cli.options import READING, Environment, Service, parse_moment, parse_revision
 from central_hub.cli.session import Failed, Session, command
+from central_hub_client.errors import HubUnavailable
 from central_hub_client.wire import DEFAULT_ENVIRONMENT
 
 Own = Annotated[bool, typer.Option("--own", help="Only the document itself, without the layers under it.")]
@@ -76,8 +77,12 @@ def explain(
     at: At = None,
     environment: Environment = DEFAULT_ENVIRONMENT,
 ) -> None:
-    """Show where every value of a configuration comes from: the layer, its revision, and who wrote it."""
-    found = session.hub.get(f"/config/{service}", environment=environment, own=own, at=at, explain=True).value
+    """Show where every value of a configuration comes from: the layer, and who set it there last, when and why."""
+    where, query = f"/config/{service}", {"environment": environment, "own": own, "at": at, "explain": True}
+    try:
+        found = session.hub.get(where, **query, blame=True).value
+    except HubUnavailable:  # the history is in the store; which layer it is the hub knows without
+        found = session.hub.get(where, **query).value
     provenance = found["provenance"]
     if key is not None:
         below = pointer(parse_key(key))
@@ -94,12 +99,19 @@ def explain(
             dotted_pointer(place),
             short(find(found["config"], parse_key(place)), width=40),
             source["layer"],
-            str(source["revision"]),
-            source["changed_by"],
+            *_setting(source),
         )
         for place, source in sorted(provenance.items())
     ]
-    session.output.table(("key", "value", "layer", "revision", "by"), rows)
+    session.output.table(("key", "value", "layer", "revision", "by", "at", "reason"), rows)
+
+
+def _setting(source: dict[str, Any]) -> tuple[str, str, str, str]:
+    """The revision that set a value, by whom, when and why; of the whole layer where nothing more is known."""
+    by = source.get("set_by")
+    if by is None:
+        return str(source["revision"]), source["changed_by"], "", ""
+    return f"{by['epoch']}.{by['revision']}", by["changed_by"], by["changed_at"], by["reason"] or ""
 
 
 def history(

@@ -1,5 +1,7 @@
 """The past of documents, read from the audit log: pages, differences, and configs as they were."""
 
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -7,15 +9,19 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.config import diff
+from central_hub.config.blame import Blame
 from central_hub.config.layering import layer_keys
 from central_hub.config.snapshot import Representation, own_representation, represent
 from central_hub.connections.database import Database
 from central_hub.errors import EpochChanged, HistoryGone, InvalidRequest, NotFound
 from central_hub.storage import configs
-from central_hub.storage.configs import Action, Document, Head, Kind, LogEntry
+from central_hub.storage.configs import Action, Document, Head, Kind, LogEntry, LogFilter, LoggedChange
 from central_hub_client.wire import Position
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
+BATCH: Final = 200
+MOST_LOOKED_AT: Final = 5_000
+"""Entries of the log that one question may look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +106,9 @@ class ConfigHistory:
         """A config as it was at a position or a time: effective, or the document by itself."""
         async with self._database.reading() as connection:
             head = await configs.head(connection)
-            moment = _moment(at)
+            then = _moment(at)
             revision = (
-                await _revision(connection, head, at)
-                if moment is None
-                else await configs.revision_at(connection, moment)
+                await _revision(connection, head, at) if then is None else await configs.revision_at(connection, then)
             )
             keys = [(service, environment)] if own else layer_keys(service, environment)
             entries = [await configs.as_of(connection, *key, revision) for key in keys]
@@ -117,6 +121,55 @@ class ConfigHistory:
         if representation is None or representation.object.deleted:
             raise NotFound(f"{service} had no configuration in environment {environment} at {at}")
         return PastConfig(representation, layers)
+
+    async def set_by(self, provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, LoggedChange]:
+        """By JSON Pointer, the change that set each value last; of some there is none. `provenance` says which layer
+        each comes from."""
+        pointers: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for pointer, source in provenance.items():
+            pointers[source["layer"], source["revision"]].add(pointer)
+        found: dict[str, LoggedChange] = {}
+        async with self._database.reading() as connection:
+            for (layer, revision), missing in pointers.items():
+                service, _, environment = layer.partition("@")
+                blame, before = Blame(missing), revision + 1
+                for _ in range(MOST_LOOKED_AT // BATCH):
+                    entries = await configs.changes_before(connection, service, environment, before=before, limit=BATCH)
+                    for entry in entries:
+                        blame.take(entry)
+                    if not blame.missing or len(entries) < BATCH:
+                        break
+                    before = entries[-1].revision
+                found |= blame.found
+        return found
+
+    async def search(
+        self,
+        wanted: LogFilter,
+        is_wanted: Callable[[LogEntry], bool],
+        *,
+        before: str | None,
+        limit: int,
+    ) -> tuple[list[LogEntry], int | None]:
+        """Entries of all documents, newest first, and the `before` of the next page; None at the beginning of the log.
+
+        A page holds whole commits, about `limit` entries; it may hold few, or none, where few are wanted.
+        """
+        found: list[LogEntry] = []
+        async with self._database.reading() as connection:
+            head = await configs.head(connection)
+            revision = None if before is None else await _revision(connection, head, before)
+            for _ in range(MOST_LOOKED_AT // BATCH):
+                entries = await configs.log_before(connection, wanted, before=revision, limit=BATCH)
+                for entry in entries:
+                    if len(found) >= limit and entry.revision != revision:
+                        return found, revision
+                    revision = entry.revision
+                    if is_wanted(entry):
+                        found.append(entry)
+                if len({entry.revision for entry in entries}) < BATCH:
+                    return found, None
+        return found, revision
 
 
 def no_document(service: str, environment: str) -> NotFound:
@@ -158,16 +211,19 @@ async def _revision(connection: AsyncConnection, head: Head, text: str) -> int:
 
 def _moment(text: str) -> datetime | None:
     """The time that a caller names; None where he names a revision. Raises InvalidRequest."""
-    if "-" not in text and ":" not in text:
-        return None
+    return moment(text) if "-" in text or ":" in text else None
+
+
+def moment(text: str) -> datetime:
+    """A time as RFC 3339 writes it. Raises InvalidRequest."""
     try:
-        moment = datetime.fromisoformat(text.upper())
-        moment = moment if moment.tzinfo is None else moment.astimezone(UTC)
+        found = datetime.fromisoformat(text.upper())
+        found = found if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise InvalidRequest("a time is written as in RFC 3339: 2026-11-23T14:00:00Z") from error
-    if moment.tzinfo is None:
+    if found.tzinfo is None:
         raise InvalidRequest("a time needs its offset: 2026-11-23T14:00:00Z")
-    return moment
+    return found
 
 
 def _content(entry: LogEntry) -> dict[str, Any] | None:

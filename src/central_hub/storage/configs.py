@@ -6,7 +6,7 @@ apart by the action.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -142,6 +142,29 @@ class LogEntry:
     config: dict[str, Any] | None
     changes: list[dict[str, Any]] | None
     redacted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedChange:
+    """What a commit did to a document, without its content. `places` are the JSON Pointers of its changes, None where
+    they were redacted."""
+
+    epoch: int
+    revision: int
+    changed_at: datetime
+    changed_by: str
+    reason: str | None
+    places: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Which entries of the whole log are wanted; what is None is not looked at. `text` is looked for in reasons."""
+
+    changed_by: str | None = None
+    text: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 async def head(connection: AsyncConnection) -> Head:
@@ -314,6 +337,34 @@ async def as_of(connection: AsyncConnection, service: str, environment: str, rev
         )
     ).one_or_none()
     return None if row is None else _log_entry(row)
+
+
+async def changes_before(
+    connection: AsyncConnection, service: str, environment: str, *, before: int, limit: int
+) -> list[LoggedChange]:
+    """What happened to a document before a revision, newest first."""
+    rows = await connection.execute(
+        _CHANGES, {"service": service, "environment": environment, "before": before, "limit": limit}
+    )
+    return [
+        LoggedChange(
+            row.epoch,
+            row.revision,
+            row.changed_at,
+            row.changed_by,
+            row.reason,
+            None if row.changes is None else tuple(change["path"] for change in json.loads(row.changes)),
+        )
+        for row in rows
+    ]
+
+
+async def log_before(
+    connection: AsyncConnection, wanted: LogFilter, *, before: int | None, limit: int
+) -> list[LogEntry]:
+    """The newest entries of all documents before a revision, without their contents, whole commits only."""
+    rows = await connection.execute(_LOG_BEFORE, asdict(wanted) | {"before": before, "limit": limit})
+    return [_log_entry(row) for row in rows]
 
 
 async def revision_at(connection: AsyncConnection, moment: datetime) -> int:
@@ -603,6 +654,29 @@ WHERE l.service = :service AND l.environment = :environment
   AND (CAST(:before AS bigint) IS NULL OR l.revision < CAST(:before AS bigint))
   AND l.action <> CAST(:not_action AS text)
 ORDER BY l.revision DESC LIMIT :limit
+""")
+
+_CHANGES: Final = sa.text("""
+SELECT l.epoch, l.revision, l.changed_at, l.changed_by, l.reason, c.changes
+FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
+WHERE l.service = :service AND l.environment = :environment AND l.revision < :before AND l.action <> 'schema'
+ORDER BY l.revision DESC LIMIT :limit
+""")
+
+# A page may hold more than its limit: a commit is never cut.
+_LOG_BEFORE: Final = sa.text("""
+SELECT l.epoch, l.revision, l.service, l.environment, l.action, l.version, l.changed_at, l.changed_by, l.reason,
+       CASE WHEN c.content IS NULL THEN NULL ELSE 'null' END AS content, c.changes
+FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
+WHERE l.revision IN (
+    SELECT revision FROM config_audit_log
+    WHERE (CAST(:before AS bigint) IS NULL OR revision < CAST(:before AS bigint))
+      AND (CAST(:changed_by AS text) IS NULL OR changed_by = CAST(:changed_by AS text))
+      AND (CAST(:text AS text) IS NULL OR strpos(lower(reason), lower(CAST(:text AS text))) > 0)
+      AND (CAST(:since AS timestamptz) IS NULL OR changed_at >= CAST(:since AS timestamptz))
+      AND (CAST(:until AS timestamptz) IS NULL OR changed_at <= CAST(:until AS timestamptz))
+    ORDER BY revision DESC LIMIT :limit)
+ORDER BY l.revision DESC, l.ordinal
 """)
 
 # The page ends early where the contents grow large: what came before an entry counts, so that every page has one.

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from central_hub.api.auth import authorise, needs
 from central_hub.api.body import JSON, JSON_PATCH, MERGE_PATCH, Body, strict_body
 from central_hub.api.v1.bodies import NamedUpdate, Rollback, Update, parse
-from central_hub.api.v1.openapi import CONFIG, DIFF, HISTORY, OUTCOME, PROBLEMS, WATCH, request_body
+from central_hub.api.v1.openapi import CONFIG, DIFF, HISTORY, OUTCOME, PROBLEMS, SEARCH, WATCH, request_body
 from central_hub.api.v1.openapi_fleet import STATUS
 from central_hub.api.v1.queries import (
     DeleteQuery,
@@ -18,11 +18,13 @@ from central_hub.api.v1.queries import (
     NoQuery,
     ReadQuery,
     Runnable,
+    SearchQuery,
     Service,
     WatchQuery,
     WriteQuery,
 )
 from central_hub.api.v1.reading import answer_json, history_entry, parse_position, reach, reach_minimum, read_config
+from central_hub.api.v1.searching import answer_search
 from central_hub.api.v1.status import answer_status
 from central_hub.api.v1.writing import Asked, answer_write, json_object
 from central_hub.api.watch import WatchStream
@@ -60,6 +62,11 @@ def routes(hub: CentralHubService) -> APIRouter:
                 )
             await reach(hub, position)
         return WatchStream(hub, grant, frozenset(query.service), query.environment, position)
+
+    @router.get("/history", responses=SEARCH)
+    async def search(grant: Reader, query: Annotated[SearchQuery, Query()], request: Request) -> Response:
+        """What happened to any document, newest first: by whom, when, why, and to which values."""
+        return await answer_search(hub, request, grant, query)
 
     @router.get("/history/{service}", responses=HISTORY)
     async def history(

@@ -87,7 +87,15 @@ CONFIG: Final[Responses] = {
                     "type": "object",
                     "additionalProperties": object_schema(
                         "layer revision changed_by",
-                        {"layer": {"type": "string"}, "revision": _REVISION, "changed_by": {"type": "string"}},
+                        {
+                            "layer": {"type": "string"},
+                            "revision": _REVISION,
+                            "changed_by": {"type": "string"},
+                            "set_by": {
+                                "type": ["object", "null"],
+                                "description": "With `blame`: the change that set the value, null where none is known.",
+                            },
+                        },
                     ),
                 },
             },
@@ -118,6 +126,20 @@ OUTCOME: Final[Responses] = {
     )
 }
 
+_ENTRY: Final[dict[str, Any]] = {
+    "epoch": _REVISION,
+    "revision": _REVISION,
+    "version": {"type": "string"},
+    "action": {"enum": ["created", "updated", "deleted", "rollback", "schema"]},
+    "changed_by": {"type": "string"},
+    "changed_at": {"type": "string", "format": "date-time"},
+    "reason": {"type": ["string", "null"]},
+    "changes": _CHANGES,
+    "redacted": {"type": "boolean"},
+}
+_ENTRY_REQUIRED: Final = "epoch revision version action changed_by changed_at reason changes"
+_NEXT: Final = {"type": ["integer", "null"], "description": "`before` of the next page."}
+
 HISTORY: Final[Responses] = {
     200: ok(
         "A page of the history, newest first.",
@@ -126,24 +148,35 @@ HISTORY: Final[Responses] = {
             {
                 "service": {"type": "string"},
                 "environment": {"type": "string"},
-                "next": {"type": ["integer", "null"], "description": "`before` of the next page."},
+                "next": _NEXT,
                 "history": {
                     "type": "array",
                     "items": object_schema(
-                        "epoch revision version action changed_by changed_at reason changes",
-                        {
-                            "epoch": _REVISION,
-                            "revision": _REVISION,
-                            "version": {"type": "string"},
-                            "action": {"enum": ["created", "updated", "deleted", "rollback", "schema"]},
-                            "changed_by": {"type": "string"},
-                            "changed_at": {"type": "string", "format": "date-time"},
-                            "reason": {"type": ["string", "null"]},
-                            "changes": _CHANGES,
+                        _ENTRY_REQUIRED,
+                        _ENTRY
+                        | {
                             "config": {"type": ["object", "null"]},
                             "schema": {"type": ["object", "null"], "description": "Of the action `schema`."},
-                            "redacted": {"type": "boolean"},
                         },
+                    ),
+                },
+            },
+        ),
+    )
+}
+
+SEARCH: Final[Responses] = {
+    200: ok(
+        "A page of what was found, newest first.",
+        object_schema(
+            "history next",
+            {
+                "next": _NEXT,
+                "history": {
+                    "type": "array",
+                    "items": object_schema(
+                        f"service environment {_ENTRY_REQUIRED}",
+                        _ENTRY | {"service": {"type": "string"}, "environment": {"type": "string"}},
                     ),
                 },
             },

@@ -71,6 +71,7 @@ PositionText = Annotated[str, *POSITION_TEXT, Field(description="A revision: `42
 Moment = Annotated[
     str, Field(max_length=64, json_schema_extra={"anyOf": [{"pattern": POSITION}, {"format": "date-time"}]})
 ]
+Time = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
 
 
 class NoQuery(BaseModel):
@@ -86,6 +87,7 @@ class DocumentQuery(NoQuery):
 class ReadQuery(DocumentQuery):
     own: bool = Field(default=False, description="Only the document itself, without the layers under it.")
     explain: bool = Field(default=False, description="Add where every value comes from.")
+    blame: bool = Field(default=False, description="Add to the explanation who set each value last, and why.")
     at: Moment | None = Field(default=None, description="As it was at a revision or at an RFC 3339 time.")
     after: PositionText | None = Field(default=None, description="Only if newer than this; 304 otherwise.")
     wait: float = Field(default=0, ge=0, le=60, description="With `after`: wait this many seconds for a newer one.")
@@ -111,6 +113,18 @@ class HistoryQuery(DocumentQuery):
     limit: int = Field(default=50, ge=1, le=200)
     before: PositionText | None = Field(default=None, description="Entries before this revision.")
     include: Literal["config"] | None = Field(default=None, description="`config` adds the contents.")
+
+
+class SearchQuery(NoQuery):
+    service: Service | None = Field(default=None, description="By default of all services that the token covers.")
+    environment: Environment | None = Field(default=None, description="By default of all of them.")
+    by: Label | None = Field(default=None, description="Who made the change: the name of a token.")
+    path: str | None = Field(default=None, max_length=1000, description="What it changed: a JSON Pointer.")
+    text: Label | None = Field(default=None, description="A part of its reason; capital letters do not matter.")
+    since: Time | None = Field(default=None, description="At this time or later.")
+    until: Time | None = Field(default=None, description="At this time or before.")
+    limit: int = Field(default=50, ge=1, le=200)
+    before: PositionText | None = Field(default=None, description="Entries before this revision.")
 
 
 class DiffQuery(DocumentQuery):

@@ -20,7 +20,7 @@ from central_hub.config.snapshot import Representation
 from central_hub.errors import InvalidRequest, NotFound, ReplicaBehind
 from central_hub.security.tokens import Grant
 from central_hub.service import CentralHubService
-from central_hub.storage.configs import Action, Document, LogEntry
+from central_hub.storage.configs import Action, Document, LogEntry, LoggedChange
 from central_hub_client.wire import HUB_MIN_REVISION, HUB_REVISION, HUB_STALE, Position
 
 WAIT_FOR_REVISION_SECONDS: Final = 2.0
@@ -37,7 +37,7 @@ async def read_config(
         headers = read_headers(hub, applied, past.representation.etag)
         if query.after is not None and past.representation.object.position <= parse_position(hub, query.after):
             return Response(status_code=304, headers=headers)
-        return _config(request, past.representation, headers, await _explained(past.layers, query))
+        return _config(request, past.representation, headers, await _explained(hub, past.layers, query))
     if query.after is not None:
         after = parse_position(hub, query.after)
         if not await _newer(hub, service, query, after, grant):
@@ -51,7 +51,7 @@ async def read_config(
         layers = [] if document is None else [document]
     else:
         layers = layers_of(snapshot.document, service, query.environment)
-    return _config(request, found, headers, await _explained(layers, query))
+    return _config(request, found, headers, await _explained(hub, layers, query))
 
 
 async def reach_minimum(hub: CentralHubService, request: Request) -> Position:
@@ -118,9 +118,30 @@ async def _newer(hub: CentralHubService, service: str, query: ReadQuery, after: 
                 await asyncio.wait_for(wake.wait(), remaining)
 
 
-async def _explained(layers: list[Document], query: ReadQuery) -> dict[str, dict[str, Any]] | None:
+async def _explained(
+    hub: CentralHubService, layers: list[Document], query: ReadQuery
+) -> dict[str, dict[str, Any]] | None:
+    if not (query.explain or query.blame):
+        return None
     # Tens of thousands of leaves take a while: in a thread, so that nobody else waits for them.
-    return await asyncio.to_thread(provenance, layers) if query.explain else None
+    explained = await asyncio.to_thread(provenance, layers)
+    if query.blame:
+        found = await hub.history.set_by(explained)
+        for pointer, source in explained.items():
+            source["set_by"] = _set_by(found.get(pointer))
+    return explained
+
+
+def _set_by(change: LoggedChange | None) -> dict[str, Any] | None:
+    if change is None:
+        return None
+    return {
+        "epoch": change.epoch,
+        "revision": change.revision,
+        "changed_by": change.changed_by,
+        "changed_at": rfc3339(change.changed_at),
+        "reason": change.reason,
+    }
 
 
 def _current(hub: CentralHubService, service: str, query: ReadQuery) -> Representation:

@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench import client, client_fanout, client_idle, fanout, heartbeats, memory, reads, starting, writes
+from bench import client, client_fanout, client_idle, fanout, heartbeats, memory, reads, starting, validation, writes
 from bench.figures import Figure
 from bench.hub import own_servers
 
@@ -30,6 +30,7 @@ async def measure_all(*, quick: bool) -> list[Figure]:
     async with own_servers() as servers:
         figures += await reads.measure(servers, seconds=seconds)
         figures += await writes.measure(servers, seconds=seconds)
+        figures += await validation.measure(servers, seconds=seconds)
         figures += await fanout.measure(servers, subscribers=50 if quick else 1_000)
         figures += await client_fanout.measure(servers, clients=50 if quick else 1_000)
         figures += await client_idle.measure(servers, quick=quick)

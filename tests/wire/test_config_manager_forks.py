@@ -260,6 +260,26 @@ async def test_forks_during_a_storm_of_updates_and_reads_leave_every_worker_aliv
         await asyncio.gather(storm(), program.says("parent 199", *(f"w{number} 199" for number in range(12))))
 
 
+async def test_a_manager_that_was_stopped_may_be_started_in_a_forked_worker(tmp_path: Path) -> None:
+    async with scripted_server(OneConfig(config_object(1, config={"n": 1}))) as hub:
+        script = """
+            import logging
+            logging.basicConfig(format="logged %(levelname)s %(message)s", stream=sys.stdout)
+            manager.start()
+            manager.stop()
+            if os.fork() == 0:
+                manager.start()
+                say("child", manager.status.source, manager.get("n"))
+                sys.stdout.flush()
+                os._exit(0)
+            os.wait()
+            say("over")
+        """
+        async with running(script, hub.url, tmp_path) as program:
+            await program.says("over")
+            assert program.lines == ["child hub 1", "over"]
+
+
 async def test_callbacks_go_on_in_a_forked_worker(tmp_path: Path) -> None:
     hub = Watched(config_object(1, {"n": 1}))
     script = """

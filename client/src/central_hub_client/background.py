@@ -66,8 +66,10 @@ class Background:
 
         The parent's connections would stay open for as long as the child lives, and to take anything off the inherited
         selector would take it off the parent's. So each descriptor now leads nowhere, under the same number: whatever
-        is collected later closes only that.
+        is collected later closes only that. Where it had ended before the fork, there is nothing left to let go of.
         """
+        if self._loop.is_closed():
+            return
         numbers = {self._loop.selector.fileno()} if hasattr(self._loop.selector, "fileno") else set()
         numbers |= {key.fd for key in (self._loop.selector.get_map() or {}).values()}
         for transport in list(self._loop.transports):

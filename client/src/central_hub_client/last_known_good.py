@@ -73,16 +73,20 @@ class LastKnownGood:
         """Take the first directory that no living process holds."""
         if self._parent is None or fcntl is None:
             return
+        with self._writing:  # what is saved meanwhile must come after the generations that are there
+            self._open(self._parent)
+
+    def _open(self, parent: Path) -> None:
         try:
             for slot in range(1, MAX_PROCESSES + 1):
-                directory = self._parent / self._directory_name(slot)
+                directory = parent / self._directory_name(slot)
                 if _is_private(directory) and (lock := _lock(directory / "lock")) is not None:
                     self._lock, self.slot = lock, slot
                     self._newest = max(map(_number, _generations(directory)), default=0)
                     for leftover in directory.glob("*.tmp"):
                         leftover.unlink()
                     return
-            logger.warning("last-known-good not kept: %s has %d living processes", self._parent, MAX_PROCESSES)
+            logger.warning("last-known-good not kept: %s has %d living processes", parent, MAX_PROCESSES)
         except OSError as error:
             logger.warning("last-known-good not kept: %s", error)
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -177,6 +178,25 @@ def test_two_processes_never_share_a_directory(tmp_path: Path) -> None:
     assert third.slot == 1
     second.close()
     third.close()
+
+
+def test_what_is_saved_while_the_directory_is_opened_is_the_newest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = save(tmp_path, 1, 2, 3)
+    for number in range(2000):  # reading so many names takes the opening some time
+        (directory / f"leftover-{number}.tmp").touch()
+    files = store(tmp_path)
+    opening = threading.Thread(target=files.open)
+    opening.start()
+    while opening.is_alive() and files.directory is None:
+        time.sleep(0)
+    files.save(Remembered(config_object(4), confirmed_at=1004.0))
+    opening.join()
+    files.save(Remembered(config_object(4), confirmed_at=1004.0))
+    files.close()
+    assert loaded_revision(tmp_path) == 4
+    assert caplog.records == []
 
 
 def test_the_lock_ends_with_the_process_that_held_it(tmp_path: Path) -> None:

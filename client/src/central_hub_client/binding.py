@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from central_hub_client import layers
 from central_hub_client.declared import Shape
 from central_hub_client.read_only import ReadOnlyDict
 
@@ -89,12 +90,10 @@ class PlainBinding:
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"a.b": 1}` as `{"a": {"b": 1}}`."""
-    result: dict[str, Any] = {}
+    """`{"a.b": 1}` as `{"a": {"b": 1}}`, a copy; of two that say something of the same place the later counts."""
+    objects = []
     for path, value in values.items():
-        *outer, last = path.split(".")
-        inner = result
-        for key in outer:
-            inner = inner.setdefault(key, {})
-        inner[last] = value
-    return result
+        for key in reversed(path.split(".")):
+            value = {key: value}
+        objects.append(value)
+    return layers.merge(objects)

@@ -268,7 +268,7 @@ class ConfigManager(Generic[S]):
     def override(self, values: Mapping[str, Any]) -> Iterator[None]:
         """Put values, by dotted path or nested, above everything else within the block: for tests and for trials.
 
-        Works without a start. Raises InvalidConfig where the model refuses them.
+        Works without a start. Raises InvalidConfig where the model refuses them or does not declare them.
         """
         try:
             end = self._keeper.override(nested(values))

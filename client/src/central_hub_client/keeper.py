@@ -159,13 +159,11 @@ class Keeper(Generic[S]):
         with self._lock:
             self._overrides += 1
             name = f"{OVERRIDE} {self._overrides}"
-            self._assembly.offer(name, OVERRIDE_PRIORITY + self._overrides, Loaded(layers.merge([values])))
-            self._swap()
-            if self._assembly.accepted(name) is None:
-                rejection = self._assembly.rejections.get(name)
+            self._assembly.offer(name, OVERRIDE_PRIORITY + self._overrides, Loaded(values))
+            if problems := self._problems_of_override(name):
                 self._assembly.withdraw(name)
                 self._swap()
-                raise Refused([Problem((), rejection.reason if rejection else "the configuration is incomplete")])
+                raise Refused(problems)
 
         def end() -> None:
             with self._lock:
@@ -268,6 +266,17 @@ class Keeper(Generic[S]):
         if self.client is not None:
             self._note_what_runs()  # once more, for when it was too early to be written down
             self.client.crashes.settle()
+
+    def _problems_of_override(self, name: str) -> list[Problem]:
+        """Swap it in, unless something is wrong with it."""
+        offered = self._assembly.offered(name)
+        if offered is not None and offered.unknown:  # it would be dropped without a word, and is a slip of the pen
+            return [Problem(path, "the model does not declare it") for path in offered.unknown]
+        self._swap()
+        if self._assembly.accepted(name) is not None:
+            return []
+        rejection = self._assembly.rejections.get(name)
+        return [Problem((), rejection.reason if rejection else "the configuration is incomplete")]
 
     def _offer(self, received: ConfigObject) -> None:
         ban = REASON if self.client is not None and self.client.crashes.is_quarantined(received) else None

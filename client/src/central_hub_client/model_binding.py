@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Generic
 from weakref import WeakKeyDictionary
 
-from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, RootModel, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema, to_json
 
@@ -53,6 +53,8 @@ class ModelBinding(Generic[S]):
             raise Refused([self._problem(dict(finding)) for finding in _findings(error)]) from None
 
     def child(self, value: Any, key: str) -> Any:
+        if isinstance(value, RootModel):
+            return self.child(value.root, key)
         if isinstance(value, Mapping):
             return value[key]
         for field in fields_of(type(value)):
@@ -62,6 +64,8 @@ class ModelBinding(Generic[S]):
         return extra[key]
 
     def tree(self, value: Any) -> Any:
+        if isinstance(value, RootModel):
+            return self.tree(value.root)
         if isinstance(value, Mapping):
             return {key: self.tree(item) for key, item in value.items()}
         if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):

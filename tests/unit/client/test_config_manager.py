@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, SecretStr, field_validator
 
 from central_hub_client import ConfigClient, ConfigManager, IncompleteConfig, SettingsChange, Source, keeper
 from central_hub_client.errors import InvalidConfig
@@ -430,6 +430,47 @@ def test_an_override_that_the_model_refuses_changes_nothing() -> None:
         assert manager.current.operational == Operational(label="kept")
         assert manager.status.rejected is None
     assert manager.current == Settings()
+
+
+def test_an_override_of_what_the_model_does_not_declare_is_refused() -> None:
+    manager = ConfigManager("orders", Settings)
+    with pytest.raises(InvalidConfig, match=r"operational\.batchsize"), manager.override({"operational.batchsize": 1}):
+        pytest.fail("it was taken")
+    assert manager.current == Settings()
+    assert manager.report().unknown == ()
+
+
+def test_of_an_override_that_sets_a_place_twice_the_later_counts_and_nothing_of_the_callers_is_altered() -> None:
+    manager = ConfigManager("orders")
+    operational = {"label": "ours"}
+    with manager.override({"a": 1, "a.b": 2, "operational": operational, "operational.batch_size": 3}):
+        assert (manager["a.b"], manager["operational.label"], manager["operational.batch_size"]) == (2, "ours", 3)
+    assert operational == {"label": "ours"}
+
+
+def test_a_root_model_is_read_and_explained_by_the_keys_of_the_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Limits(RootModel[dict[str, int]]):
+        pass
+
+    class Limited(BaseModel):
+        limits: Limits = Limits({})
+
+    write(tmp_path, "default.json", '{"limits": {"eu": 1}, "us": 2}')
+    monkeypatch.setenv("ORDERS_LIMITS__US", "3")
+    manager = ConfigManager("orders", Limited, config_dir=tmp_path)
+    with manager:
+        assert (manager.get("limits.eu"), manager["limits.us"]) == (1, 3)
+        assert {path: found.place for path, found in manager.explain().items()} == {
+            "limits.eu": f"{tmp_path / 'default.json'}:1",
+            "limits.us": "ORDERS_LIMITS__US",
+        }
+        assert manager.report().defaulted == ()
+    write(tmp_path, "default.json", '{"eu": 1}')
+    with ConfigManager("orders", Limits, config_dir=tmp_path) as manager_of_a_root:
+        assert manager_of_a_root.get("eu") == 1
+        assert manager_of_a_root.explain("eu").layer == str(tmp_path / "default")
 
 
 def test_every_value_tells_where_it_is_from_and_what_it_hides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic
 from weakref import WeakSet
 
-from central_hub_client import layers, orderly_end
+from central_hub_client import orderly_end
 from central_hub_client.assembly import HUB, Assembly, Rejection, Snapshot
 from central_hub_client.background import Background
 from central_hub_client.binding import Binding, Problem, Refused, S

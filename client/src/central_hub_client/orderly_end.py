@@ -44,7 +44,11 @@ def listen(on_end: Callable[[], None]) -> bool:
 
 def is_by_error() -> bool:
     """Whether the interpreter ends for an exception that nobody caught."""
-    return isinstance(getattr(sys, "last_value", None), Exception) and not hasattr(sys, "ps1")
+    error = getattr(sys, "last_value", None)
+    if not isinstance(error, Exception) or error.__traceback__ is None or hasattr(sys, "ps1"):
+        return False
+    # Debuggers and pytest note here what they have caught themselves, somewhere above the outermost frame.
+    return error.__traceback__.tb_frame.f_back is None
 
 
 def _is_worker() -> bool:

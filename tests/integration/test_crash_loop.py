@@ -13,6 +13,7 @@ from tests.conftest import RunningHub
 from tests.integration.test_config_manager_status import shows
 from tests.wire.test_config_manager_forks import Program
 from tests.wire.test_config_manager_of_a_hub import store
+from tests.wire.waiting import until
 
 SERVICE_PROGRAM = """
 import asyncio, os, signal, sys, time
@@ -46,12 +47,12 @@ def work():
 if ending == "raises":
     with manager:
         work()
-elif ending == "raises in a base service":
+elif "in a base service" in ending:
     class Service(BaseService):
         async def work(self):
             await asyncio.to_thread(work)
 
-    Service(manager).main()
+    Service(manager, drain_seconds=600).main()
 else:
     manager.start()
     work()
@@ -110,6 +111,25 @@ async def test_a_revision_that_crashes_an_instance_twice_is_given_up(
         await store(hub, service_name, {"n": 3, "is_deadly": False})
         await program.says("3")
         assert program.lines == ["1", "3"]
+
+
+async def test_a_service_that_is_told_to_end_and_killed_while_it_drains_has_not_crashed(
+    hub: RunningHub, service_name: str, start: Start, tmp_path: Path
+) -> None:
+    await store(hub, service_name, {"n": 1})
+    async with start("returns") as program:
+        assert await ends(program) == 0
+    await store(hub, service_name, {"n": 2})
+    for _ in range(2):
+        async with start("never drains in a base service") as program:
+            await program.says("2")
+            program.process.send_signal(signal.SIGTERM)
+            await until(lambda: '"running": null' in next(tmp_path.rglob("run.json")).read_text())
+            program.process.kill()
+            assert await ends(program) == -signal.SIGKILL
+    async with start("returns") as program:
+        await ends(program)
+        assert program.lines == ["2"]
 
 
 @pytest.mark.parametrize("ending", ["returns", signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 from central_hub_client.binding import S
 from central_hub_client.config_client import START_SECONDS
 from central_hub_client.config_manager import STOP_SECONDS, ConfigManager
+from central_hub_client.keeper import note_orderly_end
 from central_hub_client.vital_signs import VitalSigns
 from central_hub_client.wire import InstanceState
 
@@ -258,6 +259,8 @@ class BaseService(Generic[S]):
         def begin_to_end(_number: int, _frame: FrameType | None) -> None:
             for number in caught:
                 signal.signal(number, signal.SIG_DFL)
+            # At once, and in a thread: whoever drains for too long is killed, and the event loop may be held up.
+            threading.Thread(target=note_orderly_end, daemon=True).start()
             loop.call_soon_threadsafe(self.drain)
 
         for number in caught:

@@ -205,7 +205,7 @@ class Keeper(Generic[S]):
                 wake.set()
 
             self.client.supervise(receive, lambda remembered: self._takes(run, remembered))
-            if orderly_end.listen(_note_orderly_end):
+            if orderly_end.listen(note_orderly_end):
                 schema = self._binding.json_schema
                 self.client.watch_for_crashes("" if schema is None else content_hash(schema))
             background = Background(self.client, deadline_seconds, ready)
@@ -342,7 +342,8 @@ class Keeper(Generic[S]):
 _keepers: WeakSet[Keeper[Any]] = WeakSet()
 
 
-def _note_orderly_end() -> None:
+def note_orderly_end() -> None:
+    """This process was told to end: whatever ends it now is no crash. It writes to the disk."""
     for keeper in list(_keepers):
         if keeper.client is not None:
             keeper.client.crashes.close(in_good_order=True)

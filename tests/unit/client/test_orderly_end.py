@@ -12,10 +12,13 @@ from central_hub_client import orderly_end
 atexit.register(lambda: print("by error:", orderly_end.is_by_error()))
 """
 
-FAILING_TEST = SAYS_HOW_IT_ENDS + """
+FAILING_TEST = (
+    SAYS_HOW_IT_ENDS
+    + """
 def test_it():
     assert 1 == 2
 """
+)
 
 
 def says(directory: Path, source: str, *arguments: str) -> str:
@@ -31,7 +34,8 @@ def test_an_exception_that_nobody_catches_is_a_crash(tmp_path: Path, arguments: 
 
 
 @pytest.mark.parametrize(
-    "ending", ["", "raise SystemExit(3)", "raise KeyboardInterrupt", "try:\n    1 / 0\nexcept ArithmeticError:\n    pass"]
+    "ending",
+    ["", "raise SystemExit(3)", "raise KeyboardInterrupt", "try:\n    1 / 0\nexcept ArithmeticError:\n    pass"],
 )
 def test_other_ends_are_none(tmp_path: Path, ending: str) -> None:
     assert says(tmp_path, SAYS_HOW_IT_ENDS + ending, "program.py") == "by error: False"

@@ -39,9 +39,10 @@ class RunRecord:
     """The runs of one build. Times are seconds since the epoch.
 
     `running` is the revision in use, None after an end in good order. `candidate` is one that has not yet proved
-    itself, `proven` the last that has, by running for `WINDOW_SECONDS` or by being replaced before it crashed.
-    `crashes` are the runs on the candidate that ended without a word. `quarantined` are the revisions given up, the
-    last first.
+    itself, `proven` the last that has: by running for `WINDOW_SECONDS`, by being replaced before it crashed, or, where
+    runs are short, by one that ended in good order, as long before the next. `crashes` are the runs on the candidate
+    that ended without a word, `ended_at` is when one on it last ended in good order. `quarantined` are the revisions
+    given up, the last first.
     """
 
     build: str = ""
@@ -49,6 +50,7 @@ class RunRecord:
     candidate: Revision | None = None
     proven: Revision | None = None
     crashes: tuple[float, ...] = ()
+    ended_at: float | None = None
     quarantined: tuple[Revision, ...] = ()
 
     @property
@@ -60,12 +62,13 @@ class RunRecord:
         if build != self.build:
             return type(self)(build=build)
         if self.candidate is None or not self.is_on_trial:
-            return replace(self, running=None)
+            has_proved_itself = self.ended_at is not None and now - self.ended_at > WINDOW_SECONDS
+            return replace(self.settled() if has_proved_itself else self, running=None)
         crashes = (*(at for at in self.crashes if 0 <= now - at <= WINDOW_SECONDS), now)
         if len(crashes) < CRASHES or self.proven is None:  # without one before, it may be the build that crashes
-            return replace(self, running=None, crashes=crashes)
+            return replace(self, running=None, crashes=crashes, ended_at=None)
         quarantined = (self.candidate, *self.quarantined)[:REMEMBERED]
-        return replace(self, running=None, candidate=None, crashes=(), quarantined=quarantined)
+        return replace(self, running=None, candidate=None, crashes=(), ended_at=None, quarantined=quarantined)
 
     def running_on(self, revision: Revision) -> Self:
         """The process is about to use this revision. A start may well begin with the proven one, on its way to the
@@ -74,15 +77,15 @@ class RunRecord:
             return replace(self, running=revision)
         is_innocent = self.is_on_trial or not self.crashes
         proven = self.candidate if self.candidate is not None and is_innocent else self.proven
-        return replace(self, running=revision, candidate=revision, proven=proven, crashes=())
+        return replace(self, running=revision, candidate=revision, proven=proven, crashes=(), ended_at=None)
 
     def settled(self) -> Self:
         """The process has run on the candidate for long enough."""
-        return replace(self, candidate=None, proven=self.candidate, crashes=())
+        return replace(self, candidate=None, proven=self.candidate, crashes=(), ended_at=None)
 
-    def ended(self) -> Self:
+    def ended(self, now: float) -> Self:
         """The process ends in good order, or is told to."""
-        return replace(self, running=None)
+        return replace(self, running=None, ended_at=now if self.is_on_trial else self.ended_at)
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
@@ -147,7 +150,7 @@ class CrashRecord:
         """The process is about to end, or to leave the directory to another."""
         with self._writing:
             if in_good_order and self._record.running is not None:
-                self._note(self._record.ended())
+                self._note(self._record.ended(time.time()))
             self._path = None
 
     def _note(self, record: RunRecord) -> None:

@@ -22,7 +22,7 @@ def crashed(record: RunRecord, revision: Revision, *starts: float, build: str = 
 
 
 def proven(revision: Revision, build: str = "b") -> RunRecord:
-    return RunRecord().begun(build, 0.0).running_on(revision).settled().ended()
+    return RunRecord().begun(build, 0.0).running_on(revision).settled().ended(0.0)
 
 
 def test_the_second_crash_within_the_window_quarantines_the_revision() -> None:
@@ -45,8 +45,20 @@ def test_a_clock_that_was_set_back_does_not_bring_crashes_together() -> None:
 def test_an_end_in_good_order_is_no_crash() -> None:
     record = proven(FIRST)
     for now in range(10):
-        record = record.begun("b", now).running_on(SECOND).ended()
+        record = record.begun("b", now).running_on(SECOND).ended(now)
     assert record.begun("b", 10.0).quarantined == ()
+
+
+def test_what_short_runs_have_ended_well_on_is_not_blamed_for_later_crashes() -> None:
+    record = proven(FIRST).begun("b", 1.0).running_on(SECOND).ended(2.0)
+    record = crashed(record, SECOND, 100.0, 110.0).begun("b", 120.0)
+    assert (record.quarantined, record.proven) == ((), SECOND)
+
+
+def test_a_run_that_was_ended_just_now_proves_nothing() -> None:
+    record = proven(FIRST).begun("b", 1.0).running_on(SECOND).ended(2.0)
+    assert crashed(record, SECOND, 3.0, 4.0).begun("b", 70.0).quarantined == ()
+    assert crashed(record, SECOND, 3.0, 4.0).begun("b", 5.0).quarantined == (SECOND,)
 
 
 def test_what_has_run_for_long_enough_is_not_blamed_for_later_crashes() -> None:
@@ -70,7 +82,7 @@ def test_a_build_that_never_ran_another_revision_may_itself_be_what_crashes() ->
 @pytest.mark.parametrize("ends", [False, True])
 def test_a_revision_that_was_replaced_before_it_crashed_is_one_to_go_back_to(ends: bool) -> None:
     record = RunRecord().begun("b", 0.0).running_on(FIRST)
-    record = record.ended().begun("b", 1.0) if ends else record
+    record = record.ended(0.0).begun("b", 1.0) if ends else record
     record = crashed(record.running_on(SECOND), SECOND, 2.0).begun("b", 3.0)
     assert (record.quarantined, record.proven) == ((SECOND,), FIRST)
 
@@ -104,7 +116,7 @@ STEPS = st.lists(
         st.tuples(st.just("begun"), st.floats(0, 200)),
         st.tuples(st.just("running_on"), st.sampled_from([FIRST, SECOND, THIRD])),
         st.tuples(st.just("settled")),
-        st.tuples(st.just("ended")),
+        st.tuples(st.just("ended"), st.floats(0, 200)),
     ),
     max_size=60,
 )

@@ -35,11 +35,11 @@ class Layer:
 
     name: str
     priority: int
-    values: Mapping[str, Any]
+    values: Mapping[str, Any] = field(repr=False)
     places: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[tuple[str, ...], ...] = ()
     has_references: bool = False
-    object: ConfigObject | None = None
+    object: ConfigObject | None = field(default=None, repr=False)
     variables: tuple[Variable, ...] = ()
     """Of the environment, whose values depend on what the other layers know."""
     ban: str | None = None
@@ -56,11 +56,11 @@ class Layer:
 class Snapshot(Generic[S]):
     """One configuration in use. `layers` go from the lowest priority up."""
 
-    value: S
+    value: S = field(repr=False)
     layers: tuple[Layer, ...]
     secrets: frozenset[tuple[str, ...]]
     """The paths of values that were resolved from references."""
-    found: dict[str, Any] = field(default_factory=dict)
+    found: dict[str, Any] = field(default_factory=dict, repr=False)
     """What was looked up by dotted path."""
 
     def layer(self, name: str) -> Layer | None:

@@ -6,6 +6,7 @@ methods of `RunRecord`; `CrashRecord` keeps one in a file beside the generations
 
 import json
 import logging
+import os
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
@@ -160,7 +161,10 @@ class CrashRecord:
         beside = self._path.with_suffix(".tmp")
         try:
             # Not flushed to the disk: it is the process that may die here, not the machine.
-            beside.write_text(json.dumps(asdict(record)), encoding="utf-8")
+            with os.fdopen(
+                os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+            ) as file:
+                json.dump(asdict(record), file)
             beside.replace(self._path)
         except OSError as error:
             logger.warning("how this run ends is not recorded: %s", error)

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from central_hub_client.assembly import HUB, Assembly
+from central_hub_client.assembly import HUB, Assembly, Layer, Snapshot
 from central_hub_client.model_binding import ModelBinding
 from central_hub_client.secret_references import Secrets
 from central_hub_client.sources import Loaded
-from central_hub_client.sources.environment import candidates
+from central_hub_client.sources.environment import Variable, candidates
 from tests.unit.client.objects import config_object
 
 
@@ -162,3 +162,11 @@ def test_a_layer_offered_again_counts_in_its_old_place() -> None:
     layers.offer("a", {"size": 1})
     layers.offer("b", {"size": 2})
     assert layers.offer("a", {"size": 3}).size == 2
+
+
+def test_no_layer_and_no_snapshot_shows_a_value() -> None:
+    loaded = Loaded({"password": "hunter2"})
+    layer = Layer("files", 1, loaded.values, variables=(Variable("PILOT_PASSWORD", ("PASSWORD",), "hunter2"),))
+    shown = repr((loaded, layer, Snapshot({"password": "hunter2"}, (layer,), frozenset(), {"password": "hunter2"})))
+    assert "PILOT_PASSWORD" in shown
+    assert "hunter2" not in shown

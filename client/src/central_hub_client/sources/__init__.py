@@ -25,7 +25,7 @@ class SourceFailed(Exception):
 class Loaded:
     """What a source says: values, and for the JSON Pointer of each key the place it is written, such as `a.json:3`."""
 
-    values: Mapping[str, Any]
+    values: Mapping[str, Any] = field(repr=False)
     places: Mapping[str, str] = field(default_factory=dict)
 
 

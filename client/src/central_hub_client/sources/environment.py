@@ -11,7 +11,7 @@ a key `archive_timeout` of its own. Variables that configure the client itself (
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from central_hub_client import strict_json
@@ -26,7 +26,7 @@ class Variable:
 
     name: str
     keys: tuple[str, ...]
-    text: str
+    text: str = field(repr=False)
 
 
 def variables() -> Mapping[str, str]:

@@ -1,13 +1,13 @@
-"""Secret references: `{"$secret": "env://NAME"}`, `file:///path`, and what entry points add. Resolved here only.
+"""Secret references resolved, which happens here only: `env://NAME`, `file:///path`, and what entry points add.
 
-A text that is `${env:NAME}` and nothing else is the same as the first; inside a longer text it stays as it is.
+A text that is `${env:NAME}` and nothing else is the same as the first; inside a longer text it stays as it is. So with
+the other spellings of `references`.
 
 What a reference stands for is kept in memory alone, never written and never logged. A secret that cannot be had again
 stays what it was.
 """
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,14 +18,12 @@ from urllib.parse import unquote, urlsplit
 
 from central_hub_client.binding import Problem, Refused
 from central_hub_client.installed import installed
+from central_hub_client.references import KEY, SPELLINGS, reference_uri
 from central_hub_client.sources import environment
 from central_hub_client.sources.files import fingerprint_of
 
 logger = logging.getLogger("central_hub_client")
 
-KEY: Final = "$secret"
-_SHORT_BEGINNING: Final = "${env:"
-_SHORT: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 ENTRY_POINTS: Final = "central_hub_client.secrets"
 TTL_SECONDS: Final = 300.0
 RETRY_SECONDS: Final = 30.0
@@ -52,18 +50,19 @@ class _Known:
 
 
 def marked(values: Any) -> Any:
-    """`values` with a Reference for each object and text that spells one. What has none in it is not copied."""
+    """`values` with a Reference for each value that spells one. What has none in it is not copied."""
     if isinstance(values, str):
-        short = _SHORT.fullmatch(values) if values.startswith(_SHORT_BEGINNING) else None
-        return values if short is None else Reference(f"env://{short[1]}")
+        uri = reference_uri(values)
+        return values if uri is None else Reference(uri)
     if isinstance(values, Mapping):
-        if len(values) == 1 and isinstance(uri := values.get(KEY), str):
-            return Reference(uri)
+        if len(values) == 1 and isinstance(text := values.get(KEY), str):
+            # Whatever it is, it is meant as one: what nothing can resolve is refused later, by its place.
+            return Reference(reference_uri(values) or text)
         # Told apart here already: a call for every number and text makes this several times as slow.
         inner = (
             (key, item)
             for key, item in values.items()
-            if (item.startswith(_SHORT_BEGINNING) if isinstance(item, str) else not isinstance(item, (int, float)))
+            if (item.startswith(SPELLINGS) if isinstance(item, str) else not isinstance(item, (int, float)))
         )
         altered = {key: new for key, item in inner if (new := marked(item)) is not item}
         return {**values, **altered} if altered else values

@@ -28,6 +28,13 @@ def reference(uri: str) -> dict[str, str]:
         ({"a": {"b": {"c": "${env:X}"}}}, {"a": {"b": {"c": Reference("env://X")}}}),
         ({"a": "x${env:X}", "b": "${env:X}\n"}, {"a": "x${env:X}", "b": "${env:X}\n"}),
         ({"a": "${env:}", "b": "${env:1}", "c": "${X}"}, {"a": "${env:}", "b": "${env:1}", "c": "${X}"}),
+        (
+            {"a": "${env:X}", "b": ["ref+vault://kv/a#/b"]},
+            {"a": Reference("env://X"), "b": [Reference("vault://kv/a#/b")]},
+        ),
+        ({"a": reference("${env:X}")}, {"a": Reference("env://X")}),
+        ({"a": "see ${env:X}", "b": "env://X"}, {"a": "see ${env:X}", "b": "env://X"}),
+        ({"a": reference("not a reference")}, {"a": Reference("not a reference")}),
     ],
 )
 def test_what_is_nothing_but_a_reference_is_one(values: Any, expected: Any) -> None:

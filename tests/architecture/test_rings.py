@@ -24,7 +24,7 @@ FOUNDATIONS = RINGS[2]
 
 AREAS = frozenset(module.area for module in modules(HUB)) - {""}
 
-WIRE = ("central_hub_client.wire", "central_hub_client.strict_json", "central_hub_client.layers")
+WIRE = tuple(f"central_hub_client.{name}" for name in ("wire", "strict_json", "layers", "references"))
 """What both sides agree on: all that the hub's inner parts may take from the client's package."""
 
 LIFE = "central_hub_client.base_service"

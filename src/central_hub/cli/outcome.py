@@ -23,7 +23,7 @@ def show_outcome(output: Output, answer: Answer) -> None:
         output.json(answer)
         return
     for warning in answer["warnings"]:
-        output.note(f"warning: {warning}")
+        output.note(f"warning: {warning['pointer'] or 'the document'} {warning['message']}")
     output.text(sentence(answer), "bold" if answer["status"] not in ("unchanged", "valid") else "")
 
 

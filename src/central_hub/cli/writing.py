@@ -80,6 +80,7 @@ def rollback(
     revision: Revision,
     environment: Environment = DEFAULT_ENVIRONMENT,
     reason: Reason = None,
+    allow: Allow = None,
     yes: Yes = False,
 ) -> None:
     """Make a document what it was at an earlier revision. It becomes a new revision: nothing is lost."""
@@ -98,6 +99,8 @@ def rollback(
     body["expected_revision"] = seen.revision
     if reason is not None:
         body["reason"] = reason
+    if allow:
+        body["allow"] = allow
     show_outcome(output, hub.write("POST", f"/config/rollback/{service}", body).value)
 
 

@@ -1,18 +1,14 @@
 """What a write must not do by accident. Pure; each guard raises the error that says how to allow it."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from central_hub.config.diff import removed_keys
-from central_hub.config.secrets import Credential, find_credentials
+from central_hub.config.secrets import find_credentials
 from central_hub.errors import Finding, LimitExceeded, RemovalsNotAllowed, SecretRejected
-from central_hub.validation.schema import subschemas
 from central_hub_client import strict_json
 
 Config = dict[str, Any]
 _MAX_LISTED: Final = 100
-_VALUES_OF_A_SCHEMA: Final = ("const", "default", "enum")
 
 
 def check_limits(config: Config) -> None:
@@ -23,41 +19,6 @@ def check_limits(config: Config) -> None:
         raise LimitExceeded(
             f"the document has {error}", errors=[Finding(error.pointer, "limit_exceeded", str(error))]
         ) from error
-
-
-def check_credentials(config: Config) -> None:
-    """Raise SecretRejected for values of a known credential shape: their places and kinds, never the values."""
-    _refuse(find_credentials(config))
-
-
-def check_schema_credentials(schema: Config) -> None:
-    """Raise SecretRejected for credentials among the values that a schema gives or demands.
-
-    What it only says to people may have any shape: examples of a connection string are how one explains it.
-    """
-    valued = [
-        (f"{pointer}/{keyword}", subschema[keyword])
-        for pointer, subschema in subschemas(schema)
-        for keyword in _VALUES_OF_A_SCHEMA
-        if keyword in subschema
-    ]
-    found = []
-    for credential in find_credentials([value for _, value in valued]):
-        index, slash, rest = credential.pointer[1:].partition("/")
-        found.append(replace(credential, pointer=f"{valued[int(index)][0]}{slash}{rest}"))
-    _refuse(found)
-
-
-def _refuse(found: Sequence[Credential]) -> None:
-    if found:
-        raise SecretRejected(
-            "credentials do not live here: keep the value in the environment or a secrets manager and store a"
-            ' reference, {"$secret": "env://NAME"}; nothing of this request was kept',
-            errors=[
-                Finding(credential.pointer, "secret_rejected", f"looks like a credential: {credential.kind}")
-                for credential in found[:_MAX_LISTED]
-            ],
-        )
 
 
 def check_labels(*labels: str | None) -> None:

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from central_hub.config import diff, guards
 from central_hub.config.edits import Edit, next_version, require_existing
+from central_hub.config.secret_check import check_schema_secrets, check_secrets
 from central_hub.config.snapshot import own_representation
-from central_hub.errors import Conflict, HubError, PreconditionRequired
+from central_hub.errors import Conflict, Finding, HubError, PreconditionRequired
 from central_hub.storage.configs import Action, Document, DocumentChange, Head, Key, Kind
+from central_hub_client.references import normalised
 from central_hub_client.wire import Position, content_hash
 
 REMOVALS: Final = "removals"
@@ -81,9 +83,9 @@ def plan(write: Write, document: Document | None, head: Head) -> DocumentChange 
         proposed = write.edit.apply(current)
     except Conflict as error:  # a JSON Patch tests what the document says
         raise _conflict(error.detail, document, head, _etag(document, head)) from error
+    warnings: list[Finding] = []
     if proposed is not None:
-        guards.check_limits(proposed)
-        _check_credentials(write, proposed)
+        proposed, warnings = _checked(write, proposed, current)
         guards.check_labels(write.version, write.reason)
     label = None if document is None else document.version
     is_same = proposed is not None and current is not None and diff.same(current, proposed)
@@ -97,6 +99,7 @@ def plan(write: Write, document: Document | None, head: Head) -> DocumentChange 
         version=_version(write, document, proposed),
         changes=diff.changes(current or {}, proposed or {}),
         previous_revision=None if document is None else document.revision,
+        warnings=tuple(warnings),
     )
 
 
@@ -107,9 +110,18 @@ def guard(write: Write, document: Document | None, change: DocumentChange) -> No
         guards.check_removals(current, change.config, allowed=REMOVALS in write.allow)
 
 
-def _check_credentials(write: Write, proposed: dict[str, Any]) -> None:
-    check = guards.check_schema_credentials if write.kind is Kind.SCHEMA else guards.check_credentials
-    check(proposed)
+def _checked(
+    write: Write, proposed: dict[str, Any], current: dict[str, Any] | None
+) -> tuple[dict[str, Any], list[Finding]]:
+    """What would be stored, with its references in one spelling, and warnings. Raises LimitExceeded, SecretRejected."""
+    guards.check_limits(proposed)
+    if write.kind is Kind.SCHEMA:
+        check_schema_secrets(proposed)
+        return proposed, []
+    spelled: dict[str, Any] = normalised(proposed)
+    if spelled is not proposed:
+        guards.check_limits(spelled)
+    return spelled, check_secrets(spelled, current, write.allow)
 
 
 def _action(write: Write, current: dict[str, Any] | None) -> Action:
@@ -153,8 +165,7 @@ def _diff(write: Write, current: dict[str, Any] | None) -> list[dict[str, Any]]:
     try:
         proposed = write.edit.apply(current)
         if proposed is not None:
-            guards.check_limits(proposed)
-            _check_credentials(write, proposed)
+            proposed, _ = _checked(write, proposed, current)
     except HubError:
         return []
     return diff.changes(current or {}, proposed or {})

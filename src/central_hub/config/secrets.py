@@ -4,18 +4,15 @@ Only the shape of a text counts here, never its key: a field named `api_key` may
 """
 
 from bisect import bisect_right
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final
 
 from central_hub.config.credential_shapes import SHAPES
-from central_hub_client.strict_json import escape_pointer
+from central_hub.config.walk import containers, items, pointer
 
 _SHORTEST_CREDENTIAL: Final = 8  # a://:b@c
-
-# How to get to a container, innermost step first: a linked list, because few ways are ever spelled out as a pointer.
-_Path = tuple[Any, str | int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,36 +26,33 @@ class Credential:
     kind: str
 
 
-def find_credentials(document: Any) -> list[Credential]:
+def find_credentials(document: Any, *, beyond: Any = None) -> list[Credential]:
     """Every credential of a known shape in the keys and string values of a parsed JSON document, outermost first.
 
-    Takes time linear in the size of the document. No pointer repeats a credential: below a key that is one itself,
-    pointers end at the object that has that key.
+    Texts that stand in the document `beyond`, wherever, are known and not looked for. Takes time linear in the size
+    of both. No pointer repeats a credential: below a key that is one itself, pointers end at the object that has that
+    key.
     """
-    kinds = _search(_texts(document))
+    texts = _texts(document)
+    if beyond is not None:
+        texts -= _texts(beyond)
+    kinds = _search(list(texts))
     return list(dict.fromkeys(_place(document, kinds))) if kinds else []
 
 
-def _containers(document: Any) -> Iterator[tuple[Any, _Path]]:
-    """Every object and list with the way to it, breadth first: no recursion, however deep the document."""
-    # The document itself is the one item of a list, so that a document that is a string needs no rule of its own.
-    waiting: list[tuple[Any, _Path]] = [([document], None)]
-    for container, path in waiting:
-        yield container, path
-        waiting += [(item, (path, token)) for token, item in _items(container) if isinstance(item, (dict, list))]
+def repeats_a_credential(*sentences: str) -> bool:
+    """Whether a credential can be read in what would be said about a request, spelled out or in a JSON Pointer."""
+    spelled_out = [sentence.replace("~1", "/").replace("~0", "~") for sentence in sentences]
+    return bool(_search([*sentences, *spelled_out]))
 
 
-def _items(container: Any) -> Iterable[tuple[Any, Any]]:
-    return container.items() if isinstance(container, dict) else enumerate(container)
-
-
-def _texts(document: Any) -> list[str]:
+def _texts(document: Any) -> set[str]:
     distinct: set[str] = set()
-    for container, _ in _containers(document):
+    for container, _ in containers(document):
         if isinstance(container, dict):
             distinct.update(container)
-        distinct.update(item for _, item in _items(container) if isinstance(item, str))
-    return [text for text in distinct if len(text) >= _SHORTEST_CREDENTIAL]
+        distinct.update(item for _, item in items(container) if isinstance(item, str))
+    return {text for text in distinct if len(text) >= _SHORTEST_CREDENTIAL}
 
 
 def _search(texts: list[str]) -> dict[str, str]:
@@ -76,20 +70,9 @@ def _search(texts: list[str]) -> dict[str, str]:
 
 
 def _place(document: Any, kinds: dict[str, str]) -> Iterator[Credential]:
-    for container, path in _containers(document):
-        for token, item in _items(container):
+    for container, way in containers(document):
+        for token, item in items(container):
             if token in kinds:
-                yield Credential(_pointer(path, kinds), f"{kinds[token]} in a key name")
+                yield Credential(pointer(way, kinds), f"{kinds[token]} in a key name")
             if isinstance(item, str) and item in kinds:
-                yield Credential(_pointer((path, token), kinds), kinds[item])
-
-
-def _pointer(path: _Path, secrets: Container[Any]) -> str:
-    tokens: list[str] = []
-    while path is not None:
-        path, token = path
-        if token in secrets:
-            tokens.clear()
-        else:
-            tokens.append(escape_pointer(str(token)))
-    return "".join(f"/{token}" for token in reversed(tokens[:-1]))  # without the step into the list around the document
+                yield Credential(pointer((way, token), kinds), kinds[item])

@@ -321,7 +321,7 @@ def _outcome(
         "revision": 0 if document is None else document.revision,
         "epoch": head.epoch,
         "changes": [] if planned is None else planned.changes,
-        "warnings": [],
+        "warnings": [] if planned is None else [warning.to_json() for warning in planned.warnings],
         "announced": status != "valid",
     }
     etag = "" if document is None else own_representation(document, head.hub_id, head.epoch).etag

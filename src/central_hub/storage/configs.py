@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.audit.chain import Entry, Record, salted_hash
+from central_hub.errors import Finding
 from central_hub.storage.tables import config_audit_log as log
 from central_hub.storage.tables import config_contents as contents
 from central_hub.storage.tables import hub_state
@@ -94,6 +95,8 @@ class DocumentChange:
     version: str
     changes: list[dict[str, Any]]
     previous_revision: int | None
+    warnings: tuple[Finding, ...] = ()
+    """Not stored: for whoever makes the change."""
 
     @property
     def key(self) -> tuple[str, str]:

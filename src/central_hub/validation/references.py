@@ -1,18 +1,14 @@
 """References to secrets, as values of a document. Pure."""
 
-import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
-_KEY: Final = "$secret"
-_TEXT: Final = re.compile(r"\$\{env:[^{}]+\}|ref\+[a-z0-9-]+://\S+|op://\S+|\{\{resolve:[^{}]+\}\}")
+from central_hub_client.references import reference_uri
 
 
 def is_reference(value: Any) -> bool:
     """Whether a value stands for a secret that only the client resolves."""
-    if isinstance(value, dict):
-        return len(value) == 1 and isinstance(value.get(_KEY), str)
-    return isinstance(value, str) and _TEXT.fullmatch(value) is not None
+    return reference_uri(value) is not None
 
 
 def lies_in_a_reference(document: Any, path: Sequence[str | int]) -> bool:

@@ -34,6 +34,11 @@ def ok(description: str, schema: dict[str, Any], headers: dict[str, Any] | None 
     return answer | ({"headers": headers} if headers else {})
 
 
+_FINDING: Final = object_schema(
+    "pointer code message",
+    {name: {"type": "string"} for name in ("pointer", "code", "message", "keyword", "service", "environment")},
+)
+
 _PROBLEM: Final = {
     "description": "A problem document (RFC 9457) with a stable code.",
     "content": {
@@ -48,13 +53,7 @@ _PROBLEM: Final = {
                     "code": {"enum": [str(code) for code in ErrorCode]},
                     "errors": {
                         "type": "array",
-                        "items": object_schema(
-                            "pointer code message",
-                            {
-                                name: {"type": "string"}
-                                for name in ("pointer", "code", "message", "keyword", "service", "environment")
-                            },
-                        ),
+                        "items": _FINDING,
                     },
                 },
             )
@@ -118,7 +117,7 @@ OUTCOME: Final[Responses] = {
                 "revision": _REVISION,
                 "epoch": _REVISION,
                 "changes": _CHANGES,
-                "warnings": {"type": "array"},
+                "warnings": {"type": "array", "items": _FINDING},
                 "announced": {"type": "boolean"},
             },
         ),

@@ -1,9 +1,11 @@
 """From a request to a write, and from its outcome to an answer."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
+import structlog
 from fastapi import Request, Response
 
 from central_hub.api.auth import authorise
@@ -12,13 +14,18 @@ from central_hub.api.encoding import encode
 from central_hub.api.v1.reading import parse_position
 from central_hub.config.edits import Edit
 from central_hub.config.plan import Preconditions, Retry, Write
-from central_hub.errors import HubError, InvalidRequest
-from central_hub.security.tokens import Grant
+from central_hub.config.secret_check import OVERRIDE, Warned
+from central_hub.config.store import Outcome
+from central_hub.errors import Forbidden, HubError, InvalidRequest
+from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
 from central_hub.storage.configs import Kind
 from central_hub_client.wire import HUB_REVISION
 
 _MAX_KEY_CHARACTERS: Final = 200
+_CONTRACT: Final = "contract"
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,7 @@ class Asked:
 
 async def answer_write(hub: CentralHubService, request: Request, grant: Grant, asked: Asked) -> Response:
     """Carry out a write and say what came of it. Raises the HubError of the first rule that it breaks."""
+    check_overrides(grant, asked.allow, asked.reason)
     authorise(grant, asked.service, asked.environment)
     try:
         outcome = await hub.store.write(
@@ -62,10 +70,20 @@ async def answer_write(hub: CentralHubService, request: Request, grant: Grant, a
         hub.metrics.writes.labels(str(error.code)).inc()
         raise
     hub.metrics.writes.labels(outcome.answer["status"]).inc()
+    _note_overrides(grant, outcome)
     headers = {HUB_REVISION: str(outcome.position)}
     if outcome.etag:
         headers["ETag"] = outcome.etag
     return Response(encode(outcome.answer), media_type="application/json", headers=headers)
+
+
+def check_overrides(grant: Grant, allow: Collection[str], reason: str | None) -> None:
+    """Raise Forbidden or InvalidRequest for an `allow` that the token may not say, or not without a reason."""
+    secrets = [word for word in allow if word.startswith(OVERRIDE)]
+    if (secrets or _CONTRACT in allow) and not grant.may(Verb.FORCE):
+        raise Forbidden("passing a guard for secrets or contracts takes a token with the verb force")
+    if secrets and not (reason or "").strip():
+        raise InvalidRequest("storing what looks like a credential takes a reason, which is kept in the history")
 
 
 def json_object(value: Any) -> dict[str, Any]:
@@ -73,6 +91,20 @@ def json_object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidRequest("the body must be a JSON object")
     return value
+
+
+def _note_overrides(grant: Grant, outcome: Outcome) -> None:
+    stored = outcome.answer["status"] not in ("valid", "unchanged")
+    places = [warning["pointer"] for warning in outcome.answer["warnings"] if warning["code"] == Warned.ALLOWED_SECRET]
+    if stored and places:
+        log.warning(
+            "credential stored by force",
+            service=outcome.answer["service"],
+            environment=outcome.answer["environment"],
+            revision=str(outcome.position),
+            places=places,
+            caller=grant.name,
+        )
 
 
 def _preconditions(hub: CentralHubService, request: Request, asked: Asked) -> Preconditions:

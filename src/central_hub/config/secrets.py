@@ -13,6 +13,7 @@ from central_hub.config.credential_shapes import SHAPES
 from central_hub.config.walk import containers, items, pointer
 
 _SHORTEST_CREDENTIAL: Final = 8  # a://:b@c
+_SHORTEST_TOKEN: Final = 18  # without a separator: AKIA and what follows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,14 @@ def _texts(document: Any) -> set[str]:
         if isinstance(container, dict):
             distinct.update(container)
         distinct.update(item for _, item in items(container) if isinstance(item, str))
-    return {text for text in distinct if len(text) >= _SHORTEST_CREDENTIAL}
+    return {text for text in distinct if _may_hold_one(text)}
+
+
+def _may_hold_one(text: str) -> bool:
+    length = len(text)
+    return length >= _SHORTEST_TOKEN or (
+        length >= _SHORTEST_CREDENTIAL and (":" in text or "=" in text or " " in text or "." in text)
+    )
 
 
 def _search(texts: list[str]) -> dict[str, str]:

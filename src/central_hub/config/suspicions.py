@@ -40,7 +40,7 @@ _NO_SECRET_TOKENS: Final = frozenset(
 _NO_SECRET: Final = re.compile(
     r"[^!-~]"  # more than one word, or not what secrets are written in
     r"|://|[{}<>]|\*\*\*|\.\.\."  # an address, a placeholder
-    r"|^(?:[./~%$]|[A-Za-z]:\\|arn:|projects/|urn:)"  # a path, a variable, the name of a resource
+    r"|^(?:[%$]|(?:\.{0,2}|~)/[a-z0-9_.-]+/|[A-Za-z]:\\|arn:|projects/|urn:)"  # a variable, a path, a resource
     r"|^[0-9]{4}-[0-9]{2}-[0-9]{2}"  # a date
     r"|@[A-Za-z0-9-]+\.[A-Za-z]"  # an e-mail address
     r"|^(?:ENC\[|vault:v[0-9]|sha(?:1|256|384|512)[:-]|md5:|SCRAM-SHA|pbkdf2|ssh-|ecdsa-)"  # encrypted, hashed, public

@@ -72,7 +72,8 @@ async def test_what_looks_like_a_credential_is_stored_by_force_with_a_reason(
     forcing = await with_verbs(hub, "write", "force")
     for reason in ({}, {"reason": " \n"}):
         unreasoned = await forcing.post(path(service_name), json=body | {"allow": PASS["allow"]} | reason)
-        assert_problem(unreasoned, 422, "invalid_request")
+        problem = assert_problem(unreasoned, 422, "secret_rejected")
+        assert "a reason" in problem["detail"]
     other_place = await forcing.post(path(service_name), json=body | PASS | {"allow": ["secret:/b"]})
     assert [error["pointer"] for error in assert_problem(other_place, 422, "secret_rejected")["errors"]] == ["/a"]
     done = await forcing.post(path(service_name), json=body | PASS)
@@ -93,7 +94,7 @@ async def test_what_was_forced_does_not_stop_others_and_comes_back_only_by_force
     assert (await writer.put(path(service_name), json={"n": 2}, headers={"If-Match": etag})).status_code == 200
     back = f"/api/v1/config/rollback/{service_name}"
     assert_problem(await writer.post(back, json={"revision": first}), 422, "secret_rejected")
-    assert_problem(await hub.http.post(back, json={"revision": first, "allow": ["secret:/a"]}), 422, "invalid_request")
+    assert_problem(await hub.http.post(back, json={"revision": first, "allow": ["secret:/a"]}), 422, "secret_rejected")
     assert (await hub.http.post(back, json={"revision": first} | PASS)).status_code == 200
     assert await own(hub, service_name) == {"a": TOKEN, "n": 0}
 

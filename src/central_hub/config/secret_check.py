@@ -90,7 +90,9 @@ def _refuse(findings: Sequence[Finding]) -> None:
     if findings:
         raise SecretRejected(
             "credentials do not live here: keep the value in the environment or a secrets manager and store a"
-            ' reference, {"$secret": "env://NAME"}; nothing of this request was kept',
+            ' reference, {"$secret": "env://NAME"}; nothing of this request was kept.'
+            " What only looks like a credential is stored with its place in allow (secret:/pointer), a reason, and the"
+            " verb force",
             errors=findings[:_MAX_LISTED],
         )
 

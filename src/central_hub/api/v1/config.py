@@ -26,7 +26,7 @@ from central_hub.api.v1.queries import (
 from central_hub.api.v1.reading import answer_json, history_entry, parse_position, reach, reach_minimum, read_config
 from central_hub.api.v1.searching import answer_search
 from central_hub.api.v1.status import answer_status
-from central_hub.api.v1.writing import Asked, answer_write, check_overrides, json_object
+from central_hub.api.v1.writing import Asked, answer_write, json_object, permitted
 from central_hub.api.watch import WatchStream
 from central_hub.config import diff
 from central_hub.config.edits import Delete, Edit, JsonPatch, Merge, MergePatch, Replace, Restore, check_operations
@@ -135,7 +135,6 @@ def routes(hub: CentralHubService) -> APIRouter:
     ) -> Response:
         """Make a document what it was at an earlier revision, as a new revision."""
         rollback = parse(Rollback, body.value)
-        check_overrides(grant, rollback.allow, rollback.reason)  # here, because a rollback has a reason by itself
         authorise(grant, service, rollback.environment)
         content = await hub.history.content_at(service, rollback.environment, rollback.revision)
         asked = Asked(
@@ -144,7 +143,8 @@ def routes(hub: CentralHubService) -> APIRouter:
             edit=Restore(content),
             body=body.raw,
             reason=rollback.reason or f"roll back to revision {rollback.revision}",
-            allow=frozenset(rollback.allow),
+            # Asked here, because a rollback has a reason by itself.
+            allow=permitted(grant, rollback.allow, rollback.reason),
             expected_revision=rollback.expected_revision,
         )
         return await answer_write(hub, request, grant, asked)

@@ -47,7 +47,7 @@ class Asked:
 
 async def answer_write(hub: CentralHubService, request: Request, grant: Grant, asked: Asked) -> Response:
     """Carry out a write and say what came of it. Raises the HubError of the first rule that it breaks."""
-    check_overrides(grant, asked.allow, asked.reason)
+    allow = permitted(grant, asked.allow, asked.reason)
     authorise(grant, asked.service, asked.environment)
     try:
         outcome = await hub.store.write(
@@ -58,7 +58,7 @@ async def answer_write(hub: CentralHubService, request: Request, grant: Grant, a
                 author=grant.name,
                 version=asked.version,
                 reason=asked.reason,
-                allow=asked.allow,
+                allow=allow,
                 preconditions=_preconditions(hub, request, asked),
                 retry=_retry(request, grant, asked.body),
                 dry_run=asked.dry_run,
@@ -77,13 +77,15 @@ async def answer_write(hub: CentralHubService, request: Request, grant: Grant, a
     return Response(encode(outcome.answer), media_type="application/json", headers=headers)
 
 
-def check_overrides(grant: Grant, allow: Collection[str], reason: str | None) -> None:
-    """Raise Forbidden or InvalidRequest for an `allow` that the token may not say, or not without a reason."""
-    secrets = [word for word in allow if word.startswith(OVERRIDE)]
+def permitted(grant: Grant, allow: Collection[str], reason: str | None) -> frozenset[str]:
+    """What of an `allow` counts: nothing lets a secret pass without a reason, which is kept in the history.
+
+    Raises Forbidden for what the token may not say at all.
+    """
+    secrets = {word for word in allow if word.startswith(OVERRIDE)}
     if (secrets or _CONTRACT in allow) and not grant.may(Verb.FORCE):
         raise Forbidden("passing a guard for secrets or contracts takes a token with the verb force")
-    if secrets and not (reason or "").strip():
-        raise InvalidRequest("storing what looks like a credential takes a reason, which is kept in the history")
+    return frozenset(allow) if (reason or "").strip() else frozenset(allow) - secrets
 
 
 def json_object(value: Any) -> dict[str, Any]:

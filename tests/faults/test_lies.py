@@ -190,7 +190,7 @@ async def test_losses_and_lies_cost_latency_and_nothing_else(
         stream_healed_after=healed,
         seed=seed,
     )
-    assert max(took) < 5
+    assert max(took) < 10  # seconds: a few questions of who has doubts, on a machine that has other work
 
 
 FORGERIES: dict[str, dict[str, Any]] = {

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_APPLY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 
 
 class Metrics:
@@ -30,6 +31,14 @@ class Metrics:
             "central_hub_writes",
             "Writes of documents, by what became of them: a status of the API, or the code of the refusal.",
             ["outcome"],
+            registry=self.registry,
+        )
+        # Without labels: services come from callers, and every one of them would be a histogram of its own.
+        self.time_to_apply_seconds = Histogram(
+            "central_hub_time_to_apply_seconds",
+            "Time from the commit of a revision until an instance that was running by then told this replica that it"
+            " applied it.",
+            buckets=_APPLY_BUCKETS,
             registry=self.registry,
         )
         self.watchers = Gauge("central_hub_watchers", "Open streams of server-sent events.", registry=self.registry)

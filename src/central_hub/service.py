@@ -25,10 +25,12 @@ from central_hub.audit.log import AuditLog
 from central_hub.config.announcer import Announcer, Signer
 from central_hub.config.conformance import Conformance
 from central_hub.config.history import ConfigHistory
+from central_hub.config.snapshot import Key, Representation, Snapshot
 from central_hub.config.store import ConfigStore
 from central_hub.config.tail import Tail
 from central_hub.connections.manager import ConnectionManager
 from central_hub.coordination.manager import CoordinationManager
+from central_hub.coordination.time_to_apply import TimeToApply
 from central_hub.errors import StartupRefused, StoreUnavailable
 from central_hub.metrics import Metrics
 from central_hub.security.registry import TokenRegistry
@@ -78,7 +80,9 @@ class CentralHubService(BaseService[None]):
         self.store = ConfigStore(database, self.tail, Conformance(self.schema_checker), self.announcer.announced)
         self.history = ConfigHistory(database)
         self.audit = AuditLog(database)
-        self.coordination = CoordinationManager(database)
+        self.time_to_apply = TimeToApply(self.metrics.time_to_apply_seconds.observe)
+        self.tail.feed.listen(self._committed)
+        self.coordination = CoordinationManager(database, on_applied=self.time_to_apply.applied)
         self._tasks: list[asyncio.Task[None]] = []
         self._measure()
         self.add(Steps(stop=database.close), name="database")
@@ -201,6 +205,11 @@ class CentralHubService(BaseService[None]):
 
     def _heard(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
         self.announcer.heard(subject, payload, headers)
+
+    def _committed(self, _: Snapshot, changed: Mapping[Key, Representation]) -> None:
+        updated_at = {found.object.position: found.object.updated_at for found in changed.values()}
+        for position in sorted(updated_at):
+            self.time_to_apply.committed(position, datetime.fromisoformat(updated_at[position]))
 
     def _is_signed_by_a_replica(self, payload: bytes, signature: str, key_id: str) -> bool:
         public_key = self._key.public_key if key_id == self._key.id else self._replica_keys.get(key_id)

@@ -1,5 +1,7 @@
 """How far a change has got, as the hub tells it: applied, refused and why, hidden, or not heard of."""
 
+import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -196,3 +198,75 @@ async def test_a_schema_stays_known_as_long_as_an_instance_runs_it(
         [kept] = await consumer_schemas.seen_since(connection, service_name, later)
     assert kept.last_seen_at == later
     assert kept.build == ""
+
+
+async def test_a_revision_that_is_named_counts_though_there_are_later_ones(hub: RunningHub, service_name: str) -> None:
+    first = await change(hub, service_name, {"batch": 1})
+    a, b = [await register(hub.http, service_name, name) for name in "ab"]
+    await beat(hub.http, a, applied=first, report={"shadowed": ["/other"]})
+    between = await change(hub, f"{service_name}-x", {"n": 1})
+    second = await change(hub, service_name, {"other": 2})
+    await beat(hub.http, b, applied=second)
+    # Of the one between, which was another service's, this service is to run what it had by then.
+    for revision in (first["revision"], between["revision"], f"{first['epoch']}.{first['revision']}"):
+        told = await status(hub, service_name, revision=revision)
+        assert (told["revision"], told["converged"]) == (first["revision"], True)
+        assert told["states"] == {"applied": 2, "pending": 0, "rejected": 0, "shadowed": 0, "silent": 0}
+    later = await change(hub, f"{service_name}-x", {"n": 2})
+    for revision in (second["revision"], later["revision"]):
+        told = await status(hub, service_name, revision=revision)
+        assert (told["revision"], states(told)) == (second["revision"], {"a": "pending", "b": "applied"})
+    await beat(hub.http, a, applied=second)
+    told = await status(hub, service_name)
+    assert states(told) == {"a": "shadowed", "b": "applied"}
+    assert told["instances"][0]["error"] == "its own settings hide /other"
+    assert (await status(hub, service_name, revision=first["revision"]))["converged"] is True
+
+
+async def test_a_revision_that_there_is_not_yet_is_no_reason_to_call_it_converged(
+    hub: RunningHub, service_name: str
+) -> None:
+    await change(hub, service_name, {"a": 1})
+    for revision, code, problem in (("999999", 503, "replica_behind"), ("x", 422, "invalid_request")):
+        answer = await hub.http.get(f"/api/v1/config/status/{service_name}", params={"revision": revision})
+        assert_problem(answer, code, problem)
+
+
+async def test_who_waits_is_answered_as_soon_as_nobody_is_pending(hub: RunningHub, service_name: str) -> None:
+    first = await change(hub, service_name, {"a": 1})
+    made = await register(hub.http, service_name)
+    told = await status(hub, service_name, wait=0.3)
+    assert states(told) == {"one": "pending"}
+    waiting = asyncio.create_task(status(hub, service_name, wait=60))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    # Waited for is what was the latest when it was asked.
+    later = await change(hub, service_name, {"a": 2})
+    await beat(hub.http, made, applied=first)
+    told = await asyncio.wait_for(waiting, 15)
+    assert (told["revision"], told["converged"]) == (first["revision"], True)
+    await beat(hub.http, made, applied=first, rejected=later | {"reason": "no"})
+    told = await asyncio.wait_for(status(hub, service_name, wait=60), 15)
+    assert states(told) == {"one": "rejected"}
+
+
+async def test_the_time_until_a_revision_is_applied_is_measured(hub: RunningHub, service_name: str) -> None:
+    async def measured() -> tuple[float, float]:
+        lines = (await hub.http.get("/api/v1/metrics")).text.splitlines()
+        series = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        name = "central_hub_time_to_apply_seconds"
+        return float(series[f"{name}_count"]), float(series[f"{name}_sum"])
+
+    old = await change(hub, service_name, {"a": 1})
+    made = await register(hub.http, service_name)
+    before = await measured()
+    await beat(hub.http, made, applied=old)  # it began with this one
+    assert await measured() == before
+    began = time.monotonic()
+    new = await change(hub, service_name, {"a": 2})
+    await asyncio.sleep(0.2)
+    for _ in range(2):  # told again, it is nothing new
+        await beat(hub.http, made, applied=new)
+    count, seconds = await measured()
+    assert count == before[0] + 1
+    assert 0.19 <= seconds - before[1] <= time.monotonic() - began + 0.01

@@ -1,9 +1,11 @@
-"""How far the latest revision of a configuration has got: stored is not delivered, delivered is not applied. Pure."""
+"""How far a revision of a configuration has got: stored is not delivered, delivered is not applied. Pure."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 
 from central_hub.coordination.registry import state_of
 from central_hub.storage.instance_values import Instance
@@ -11,7 +13,7 @@ from central_hub_client.wire import InstanceState, Position
 
 
 class Standing(StrEnum):
-    """How an instance stands to the latest revision."""
+    """How an instance stands to a revision."""
 
     APPLIED = "applied"
     PENDING = "pending"
@@ -22,52 +24,83 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The latest revision as it concerns one instance. `error` says why it was refused."""
+    """A revision as it concerns one instance. `error` says why it was refused, or what hides it."""
 
     instance: Instance
     standing: Standing
-    error: str | None
+    error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Convergence:
-    """The latest revision as it concerns a service. Without any instance nothing is left to converge."""
+    """A revision as it concerns a service. Without any instance nothing is left to converge."""
 
     deliveries: tuple[Delivery, ...]
+
+    @cached_property
+    def counts(self) -> dict[Standing, int]:
+        """How many instances stand how, for every standing."""
+        counted = Counter(delivery.standing for delivery in self.deliveries)
+        return {standing: counted[standing] for standing in Standing}
 
     @property
     def converged(self) -> bool:
         """Whether every instance that is spoken of runs it. Of a silent one nobody knows what it runs."""
-        return all(delivery.standing is Standing.APPLIED for delivery in self.deliveries)
+        return self.counts[Standing.APPLIED] == len(self.deliveries)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing changes by waiting: who is alive runs it, refuses it or hides it."""
+        return self.counts[Standing.PENDING] == 0
+
+
+class Places:
+    """Places in a document, as JSON Pointers."""
+
+    def __init__(self, pointers: Iterable[str]) -> None:
+        self._named = frozenset(pointers)
+        self._around = frozenset(around for pointer in self._named for around in _around(pointer))
+
+    def touch(self, pointer: str) -> bool:
+        """Whether one of them is this place, lies in it, or lies around it."""
+        return (
+            pointer in self._named
+            or pointer in self._around
+            or any(around in self._named for around in _around(pointer))
+        )
 
 
 def converge(
-    instances: Iterable[Instance], latest: Position | None, changed: Iterable[str], now: datetime
+    instances: Iterable[Instance], target: Position | None, altered: Iterable[str], now: datetime
 ) -> Convergence:
-    """Judge the remembered instances. `latest` is None where the service has no configuration.
+    """Judge the remembered instances. `target` is None where the service has no configuration.
 
-    `changed` are the keys that the latest revision altered, as JSON Pointers: an instance whose own environment hides
+    `altered` are the keys that the target revision changed, as JSON Pointers: an instance whose own environment hides
     one of them has the new configuration and does not run by it.
     """
-    altered = tuple(changed)
-    return Convergence(tuple(_delivery(instance, latest, altered, now) for instance in instances))
+    places = Places(altered)
+    return Convergence(tuple(_delivery(instance, target, places, now) for instance in instances))
 
 
-def touches(key: str, other: str) -> bool:
-    """Whether of two JSON Pointers one names the other's place, or a place around it."""
-    return key == other or key.startswith(f"{other}/") or other.startswith(f"{key}/")
-
-
-def _delivery(instance: Instance, latest: Position | None, changed: tuple[str, ...], now: datetime) -> Delivery:
+def _delivery(instance: Instance, target: Position | None, altered: Places, now: datetime) -> Delivery:
     if state_of(instance, now) is InstanceState.SILENT:
-        return Delivery(instance, Standing.SILENT, None)
-    if latest is None:
-        return Delivery(instance, Standing.APPLIED, None)
+        return Delivery(instance, Standing.SILENT)
+    if target is None:
+        return Delivery(instance, Standing.APPLIED)
     applied, rejected = instance.stance.applied, instance.stance.rejected
-    if applied is not None and applied >= latest:
-        hidden = any(touches(key, shadowed) for key in changed for shadowed in instance.report.shadowed)
-        return Delivery(instance, Standing.SHADOWED if hidden else Standing.APPLIED, None)
+    if applied is not None and applied >= target:
+        hidden = [key for key in instance.report.shadowed if altered.touch(key)]
+        if hidden:
+            return Delivery(instance, Standing.SHADOWED, f"its own settings hide {', '.join(hidden)}")
+        return Delivery(instance, Standing.APPLIED)
     # A refusal of an earlier revision says nothing about this one.
-    if rejected is not None and rejected.position >= latest:
+    if rejected is not None and rejected.position >= target:
         return Delivery(instance, Standing.REJECTED, rejected.reason)
-    return Delivery(instance, Standing.PENDING, None)
+    return Delivery(instance, Standing.PENDING)
+
+
+def _around(pointer: str) -> Iterator[str]:
+    """The places that a place lies in, up to the whole document."""
+    while pointer:
+        pointer = pointer.rpartition("/")[0]
+        yield pointer

@@ -19,7 +19,7 @@ from central_hub.security.tokens import sha256
 from central_hub.storage import consumer_schemas, instances
 from central_hub.storage.instance_values import Beat, Description, Instance, Key, Report, Stance
 from central_hub_client.strict_json import canonical
-from central_hub_client.wire import InstanceState, content_hash
+from central_hub_client.wire import InstanceState, Position, content_hash
 
 TURN_SECONDS: Final = 0.7
 """Between two writes of heartbeats. Another replica hears of one within two turns, which is below two seconds."""
@@ -27,6 +27,8 @@ BATCH: Final = 2_000
 
 Covers = Callable[[str, str], bool]
 """Whether a service in an environment lies in the caller's scope. What does not is to him as if it were not there."""
+OnApplied = Callable[[Instance, Position, datetime], None]
+"""Told of an instance, as it was known so far, that now runs another revision."""
 
 log = structlog.get_logger()
 
@@ -67,8 +69,15 @@ class Claim:
 class CoordinationManager:
     """The fleet of this hub; this replica's view of it is at most two seconds behind every other's."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        on_applied: OnApplied,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self.clock = clock
+        self._on_applied = on_applied
         self._fleet = Fleet()
         self._database = database
         self._position = 0
@@ -158,8 +167,10 @@ class CoordinationManager:
         self, instance: Instance, state: InstanceState | None, stance: Stance | None, report: Report | None
     ) -> None:
         """Take a heartbeat of an instance that has proved itself. It is written with the next turn."""
-        beat = Beat(instance.key, instance.generation, self.clock(), state, stance, report)
-        self._fleet.beat(registry.heard(instance, beat))
+        beat = registry.heard(instance, Beat(instance.key, instance.generation, self.clock(), state, stance, report))
+        self._fleet.beat(beat)
+        if beat.stance is not None and beat.stance.applied is not None:
+            self._on_applied(instance, beat.stance.applied, beat.seen_at)
 
     async def describe(
         self, instance: Instance, changes: dict[str, Any], model: Model | None, *, generation: int | None

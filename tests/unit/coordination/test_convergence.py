@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from central_hub.coordination.convergence import Standing, converge, touches
+from central_hub.coordination.convergence import Places, Standing, converge
 from central_hub.storage.instance_values import Instance, Rejection, Report, Stance
 from central_hub_client.wire import Position
 from tests.unit.coordination.fleet_members import NOW, instance, positions, reports, stances
@@ -86,7 +86,7 @@ def test_it_has_converged_exactly_when_everybody_applied_it(
         if delivery.standing in (Standing.PENDING, Standing.REJECTED):
             assert latest is not None
             assert applied is None or applied < latest
-        assert (delivery.error is not None) == (delivery.standing is Standing.REJECTED)
+        assert (delivery.error is not None) == (delivery.standing in (Standing.REJECTED, Standing.SHADOWED))
 
 
 paths = st.lists(st.sampled_from("abc"), max_size=3).map(lambda steps: "".join(f"/{step}" for step in steps))
@@ -94,6 +94,25 @@ paths = st.lists(st.sampled_from("abc"), max_size=3).map(lambda steps: "".join(f
 
 @given(paths, paths)
 def test_touching_is_mutual_and_means_lying_on_one_way(key: str, other: str) -> None:
-    assert touches(key, other) == touches(other, key)
+    assert Places([key]).touch(other) == Places([other]).touch(key)
     shorter, longer = sorted((key.split("/"), other.split("/")), key=len)
-    assert touches(key, other) == (longer[: len(shorter)] == shorter)
+    assert Places([key]).touch(other) == (longer[: len(shorter)] == shorter)
+
+
+@given(st.lists(paths, max_size=4), paths)
+def test_places_touch_what_one_of_them_touches(some: list[str], other: str) -> None:
+    assert Places(some).touch(other) == any(Places([place]).touch(other) for place in some)
+
+
+@given(st.lists(stances, max_size=6))
+def test_the_counts_say_of_every_standing_how_many_there_are(fleet: list[Stance]) -> None:
+    found = converge([instance(stance=stance) for stance in fleet], LATEST, (), NOW)
+    assert found.counts == {
+        standing: sum(delivery.standing is standing for delivery in found.deliveries) for standing in Standing
+    }
+    assert found.is_settled == (found.counts[Standing.PENDING] == 0)
+
+
+def test_an_instance_that_hides_the_change_is_told_with_what_it_hides() -> None:
+    hiding = instance(stance=Stance(LATEST), report=Report(shadowed=("/a", "/b", "/c/d")))
+    assert converge([hiding], LATEST, ("/a", "/c"), NOW).deliveries[0].error == "its own settings hide /a, /c/d"

@@ -13,7 +13,6 @@ from central_hub.api.v1.openapi_fleet import STATUS
 from central_hub.api.v1.queries import (
     DeleteQuery,
     DiffQuery,
-    DocumentQuery,
     HistoryQuery,
     NoQuery,
     ReadQuery,
@@ -25,7 +24,7 @@ from central_hub.api.v1.queries import (
 )
 from central_hub.api.v1.reading import answer_json, history_entry, parse_position, reach, reach_minimum, read_config
 from central_hub.api.v1.searching import answer_search
-from central_hub.api.v1.status import answer_status
+from central_hub.api.v1.status import StatusQuery, answer_status
 from central_hub.api.v1.writing import Asked, answer_write, json_object, permitted
 from central_hub.api.watch import WatchStream
 from central_hub.config import diff
@@ -110,10 +109,10 @@ def routes(hub: CentralHubService) -> APIRouter:
 
     @router.get("/status/{service}", responses=STATUS)
     async def status(
-        grant: Reader, service: RunnablePath, query: Annotated[DocumentQuery, Query()], request: Request
+        grant: Reader, service: RunnablePath, query: Annotated[StatusQuery, Query()], request: Request
     ) -> Response:
-        """Who runs the latest revision, who refused it and why, who hides it behind settings of its own."""
-        return await answer_status(hub, request, grant, service, query.environment)
+        """Who runs a revision, who refused it and why, who hides it behind settings of its own."""
+        return await answer_status(hub, request, grant, service, query)
 
     @router.post("/update", responses=OUTCOME, openapi_extra=request_body(NamedUpdate))
     async def update_named(grant: Writer, body: JsonBody, _: Annotated[NoQuery, Query()], request: Request) -> Response:

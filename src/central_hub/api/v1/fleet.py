@@ -1,7 +1,7 @@
 """Instances and their convergence, as they are told. Pure."""
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -69,29 +69,25 @@ def described(instance: Instance, now: datetime) -> dict[str, Any]:
 
 
 def told(
-    convergence: Convergence, service: str, environment: str, latest: Position | None, shared: Container[str]
+    convergence: Convergence, service: str, environment: str, target: Position | None, shared: Container[str]
 ) -> dict[str, Any]:
-    """How far the latest revision of a configuration has got.
+    """How far a revision of a configuration has got.
 
     `shared` keys are for the whole fleet: that one service has no use for one of them is nothing to tell.
     """
     return {
         "service": service,
         "environment": environment,
-        "epoch": None if latest is None else latest.epoch,
-        "revision": None if latest is None else latest.revision,
+        "epoch": None if target is None else target.epoch,
+        "revision": None if target is None else target.revision,
         "instances": [_delivery(delivery, shared) for delivery in convergence.deliveries],
+        "states": {str(standing): count for standing, count in convergence.counts.items()},
         "converged": convergence.converged,
     }
 
 
 def _delivery(delivery: Delivery, shared: Container[str]) -> dict[str, Any]:
-    instance = delivery.instance
-    report = replace(
-        instance.report,
-        unknown=tuple(key for key in instance.report.unknown if key not in shared),
-        unread=tuple(key for key in instance.report.unread if key not in shared),
-    )
+    instance, report = delivery.instance, delivery.instance.report
     applied, rejected = instance.stance.applied, instance.stance.rejected
     shown = {
         "instance_id": instance.instance_id,
@@ -103,7 +99,11 @@ def _delivery(delivery: Delivery, shared: Container[str]) -> dict[str, Any]:
         "rejected_revision": None if rejected is None else rejected.position.revision,
         "state": delivery.standing,
         "schema": instance.schema_hash,
-        **{f"{kind.removesuffix('_keys')}_keys": list(keys) for kind, keys in asdict(report).items()},
+        "unknown_keys": [key for key in report.unknown if key not in shared],
+        "shadowed_keys": report.shadowed,
+        "defaulted_keys": report.defaulted,
+        "unread_keys": [key for key in report.unread if key not in shared],
+        "local_keys": report.local_keys,
         "last_seen": rfc3339(instance.seen_at),
     }
     return shown if delivery.error is None else shown | {"error": delivery.error}

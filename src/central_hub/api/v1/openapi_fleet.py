@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from central_hub.api.v1.openapi import Responses, object_schema, ok
+from central_hub.coordination.convergence import Standing
 from central_hub_client.wire import InstanceState
 
 _TEXT: Final = {"type": "string"}
@@ -77,16 +78,19 @@ INSTANCES: Final[Responses] = {
     )
 }
 
+_STANDINGS: Final = [str(standing) for standing in Standing]
+
 STATUS: Final[Responses] = {
     200: ok(
-        "How far the latest revision has got.",
+        "How far a revision has got.",
         object_schema(
-            "service environment epoch revision instances converged",
+            "service environment epoch revision instances states converged",
             {
                 "service": _TEXT,
                 "environment": _TEXT,
                 "epoch": _OPTIONAL_COUNT,
                 "revision": _OPTIONAL_COUNT,
+                "states": object_schema(" ".join(_STANDINGS), dict.fromkeys(_STANDINGS, _COUNT)),
                 "converged": {"type": "boolean", "description": "Whether every instance listed has applied it."},
                 "instances": {
                     "type": "array",
@@ -101,8 +105,8 @@ STATUS: Final[Responses] = {
                             "applied_epoch": _OPTIONAL_COUNT,
                             "applied_revision": _OPTIONAL_COUNT,
                             "rejected_revision": _OPTIONAL_COUNT,
-                            "state": {"enum": ["applied", "pending", "rejected", "shadowed", "silent"]},
-                            "error": {"type": "string", "description": "Why it refused; only where it did."},
+                            "state": {"enum": _STANDINGS},
+                            "error": {"type": "string", "description": "Why it refused, or what hides it."},
                             "schema": {"type": ["string", "null"], "description": "The hash of its settings model."},
                             "unknown_keys": _TEXTS | {"description": "Without what `_global` alone sets."},
                             "shadowed_keys": _TEXTS,

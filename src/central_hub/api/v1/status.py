@@ -1,35 +1,107 @@
-"""How far a service's latest configuration has got: who runs it, who refused it, and where it is hidden."""
+"""How far a revision of a service's configuration has got: who runs it, who refused it, and where it is hidden."""
 
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+import orjson
 from fastapi import Request, Response
+from pydantic import Field
 
 from central_hub.api.auth import authorise_instances
 from central_hub.api.v1.fleet import told
-from central_hub.api.v1.reading import answer_json, reach_minimum
+from central_hub.api.v1.queries import DocumentQuery, PositionText
+from central_hub.api.v1.reading import answer_bytes, parse_position, reach, reach_minimum
 from central_hub.config.history import no_document
 from central_hub.config.layering import layers_of, shared_keys
-from central_hub.coordination.convergence import converge
+from central_hub.config.snapshot import Snapshot
+from central_hub.coordination.convergence import Convergence, converge
+from central_hub.errors import StoreUnavailable
 from central_hub.security.tokens import Grant
 from central_hub.service import CentralHubService
+from central_hub.storage.instance_values import Instance
+from central_hub_client.wire import Position
+
+LOOK_AGAIN_SECONDS: Final = 0.25
+"""While a caller waits. This replica hears of what the others are told less often."""
+
+
+class StatusQuery(DocumentQuery):
+    """Which revision, and how long to wait for it."""
+
+    revision: PositionText | None = Field(
+        default=None, description="The one that instances are to run, or a later one; by default the latest."
+    )
+    wait: float = Field(
+        default=0, ge=0, le=60, description="Wait this many seconds while an instance that is alive is still pending."
+    )
 
 
 async def answer_status(
-    hub: CentralHubService, request: Request, grant: Grant, service: str, environment: str
+    hub: CentralHubService, request: Request, grant: Grant, service: str, query: StatusQuery
 ) -> Response:
     """The status of a service in an environment. Raises NotFound where it has neither configuration nor instances."""
+    environment = query.environment
     authorise_instances(grant, service, environment)
-    applied = await reach_minimum(hub, request)
-    now = hub.coordination.clock()
-    instances = [
-        instance for instance in hub.coordination.fleet.of_service(service, now) if instance.environment == environment
-    ]
-    found = hub.tail.snapshot.find(service, environment)
-    if found is None and not instances:
+    await reach_minimum(hub, request)
+    target = await _target(hub, service, query)
+    if target is None and not _instances(hub, service, environment):
         raise no_document(service, environment)
-    latest = None if found is None else found.object.position
-    changed: list[str] = []
-    if latest is not None and any(instance.report.shadowed for instance in instances):
-        changed = await hub.history.altered_by(service, environment, latest.revision)
-    unused = {key for instance in instances for key in (*instance.report.unknown, *instance.report.unread)}
-    shared = shared_keys(layers_of(hub.tail.snapshot.document, service, environment), unused)
-    convergence = converge(instances, latest, changed, now)
-    return answer_json(hub, applied, told(convergence, service, environment, latest, shared))
+    deadline = time.monotonic() + query.wait
+    while True:
+        applied = hub.tail.snapshot.position
+        found = await _look(hub, service, environment, target)
+        remaining = deadline - time.monotonic()
+        is_wanted = not hub.draining.is_set() and hub.tokens.grants.still_valid(grant, datetime.now(UTC))
+        if found.is_settled or remaining <= 0 or not is_wanted:
+            break
+        await asyncio.sleep(min(LOOK_AGAIN_SECONDS, remaining))
+    # Thousands of instances take a while: in a thread, so that nobody else waits for them.
+    body = await asyncio.to_thread(_written, found, service, environment, target, hub.tail.snapshot)
+    return answer_bytes(hub, applied, body)
+
+
+def _written(found: Convergence, service: str, environment: str, target: Position | None, snapshot: Snapshot) -> bytes:
+    reports = [delivery.instance.report for delivery in found.deliveries]
+    unused = {key for report in reports for key in (*report.unknown, *report.unread)}
+    shared = shared_keys(layers_of(snapshot.document, service, environment), unused)
+    return orjson.dumps(told(found, service, environment, target, shared))
+
+
+async def _target(hub: CentralHubService, service: str, query: StatusQuery) -> Position | None:
+    """The revision of this configuration that the caller means: as of the one he names, which may be of another one."""
+    asked = None if query.revision is None else parse_position(hub, query.revision)
+    if asked is not None:
+        await reach(hub, asked)
+    found = hub.tail.snapshot.find(service, query.environment)
+    if found is None:
+        return None
+    latest = found.object.position
+    if asked is None or asked >= latest:
+        return latest
+    past = await hub.history.config_at(service, query.environment, str(asked), own=False)
+    return past.representation.object.position
+
+
+async def _look(hub: CentralHubService, service: str, environment: str, target: Position | None) -> Convergence:
+    instances = _instances(hub, service, environment)
+    altered: list[str] = []
+    if target is not None and any(instance.report.shadowed for instance in instances):
+        altered = await _altered(hub, service, environment, target)
+    return converge(instances, target, altered, hub.coordination.clock())
+
+
+def _instances(hub: CentralHubService, service: str, environment: str) -> list[Instance]:
+    found = hub.coordination.fleet.of_service(service, hub.coordination.clock())
+    return [instance for instance in found if instance.environment == environment]
+
+
+async def _altered(hub: CentralHubService, service: str, environment: str, target: Position) -> list[str]:
+    """What a revision altered. While the store is away nobody can say: it may have been anything."""
+    if not hub.tail.is_stale:
+        try:
+            return await hub.history.altered_by(service, environment, target.revision)
+        except StoreUnavailable:
+            pass
+    return [""]

@@ -1,0 +1,61 @@
+"""How long a revision takes from its commit until an instance says that it runs it. Pure.
+
+The replica that an instance tells counts it: the sum over all replicas is the fleet. A report that gets here before its
+commit (this replica follows the log, and may be a moment behind) waits for it. Of two hosts with clocks apart, the
+difference is in the figure.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from central_hub.storage.instance_values import Instance
+from central_hub_client.wire import Position
+
+MAX_COMMITS: Final = 10_000
+"""The latest ones: an instance that is further behind was away, and is not what the figure is about."""
+MAX_EARLY: Final = 5_000
+"""Reports of revisions that are not known yet. Whoever may report may also name revisions that never come."""
+
+
+class TimeToApply:
+    """Tells `observe` the seconds of each instance and each revision that it says it applied."""
+
+    def __init__(self, observe: Callable[[float], None]) -> None:
+        self._observe = observe
+        self._committed_at: dict[Position, datetime] = {}
+        self._newest = Position(0, 0)
+        self._early: deque[tuple[Position, Instance, datetime]] = deque(maxlen=MAX_EARLY)
+
+    def committed(self, position: Position, at: datetime) -> None:
+        """A revision can be read here. Told in the order of the log; what is known already changes nothing."""
+        if position in self._committed_at:
+            return
+        self._committed_at[position] = at
+        self._newest = max(self._newest, position)
+        if len(self._committed_at) > MAX_COMMITS:
+            del self._committed_at[next(iter(self._committed_at))]
+        early, self._early = self._early, deque(maxlen=MAX_EARLY)
+        for awaited, instance, applied_at in early:
+            if awaited == position:
+                self._count(instance, at, applied_at)
+            elif awaited > position:
+                self._early.append((awaited, instance, applied_at))
+
+    def applied(self, instance: Instance, position: Position, at: datetime) -> None:
+        """An instance, as it was known so far, says that it now runs a revision."""
+        before = instance.stance.applied
+        # A new epoch brings old content under new positions: nothing was committed when it began.
+        if before is not None and (position <= before or position.epoch != before.epoch):
+            return
+        committed_at = self._committed_at.get(position)
+        if committed_at is not None:
+            self._count(instance, committed_at, at)
+        elif position > self._newest:
+            self._early.append((position, instance, at))
+
+    def _count(self, instance: Instance, committed_at: datetime, applied_at: datetime) -> None:
+        # An instance that started later began with this revision; how long ago it was committed tells nothing.
+        if instance.registered_at <= committed_at:
+            self._observe(max(0.0, (applied_at - committed_at).total_seconds()))

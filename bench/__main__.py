@@ -15,7 +15,19 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench import client, client_fanout, client_idle, fanout, heartbeats, memory, reads, starting, validation, writes
+from bench import (
+    client,
+    client_fanout,
+    client_idle,
+    fanout,
+    heartbeats,
+    memory,
+    reads,
+    starting,
+    status,
+    validation,
+    writes,
+)
 from bench.figures import Figure
 from bench.hub import own_servers
 
@@ -35,6 +47,7 @@ async def measure_all(*, quick: bool) -> list[Figure]:
         figures += await client_fanout.measure(servers, clients=50 if quick else 1_000)
         figures += await client_idle.measure(servers, quick=quick)
         figures += await heartbeats.measure(servers, instances=100 if quick else 5_000, seconds=5 * seconds)
+        figures += await status.measure(servers, instances=100 if quick else 2_000, requests=10 if quick else 300)
         figures += await memory.measure(servers, watchers=50 if quick else 2_000)
     return figures
 

@@ -35,21 +35,6 @@ async def test_status_says_who_runs_what_who_refused_and_which_keys_are_not_used
     assert [instance["state"] for instance in told["instances"]] == ["shadowed", "rejected"]
 
 
-async def test_status_waits_for_convergence_and_ends_at_a_refusal(cli: Run, hub: RunningHub, service_name: str) -> None:
-    first = await change(hub, service_name, {"a": 1})
-    made = await register(hub.http, service_name)
-    waited = await cli("status", service_name, "--wait", "0.1")
-    assert waited.code == 1
-    assert "is not converged: 1 pending" in waited.err
-    await beat(hub.http, made, applied=first)
-    assert (await cli("status", service_name, "--wait", "20")).code == 0
-    second = await change(hub, service_name, {"a": 2})
-    await beat(hub.http, made, applied=first, rejected=second | {"reason": "no"})
-    refused = await cli("status", service_name, "--wait", "600")  # ends at once: a refusal is not waited for
-    assert refused.code == 1
-    assert "1 rejected" in refused.err
-
-
 async def test_status_of_a_service_that_nobody_runs_and_of_none(cli: Run, hub: RunningHub, service_name: str) -> None:
     await change(hub, service_name, {"a": 1})
     assert "no instance is registered" in (await cli("status", service_name)).out

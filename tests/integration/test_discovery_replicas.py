@@ -14,8 +14,18 @@ from central_hub.storage import instances
 from central_hub.storage.instance_values import Beat
 from central_hub_client.wire import InstanceState
 from tests.conftest import DatabaseUrls, RunningHub
-from tests.integration.instances import AGREED_WITHIN, PATIENCE, beat, eventually, instance_path, listed, register
+from tests.integration.instances import (
+    AGREED_WITHIN,
+    PATIENCE,
+    beat,
+    eventually,
+    instance_path,
+    listed,
+    register,
+    status,
+)
 from tests.integration.test_config_documents import assert_problem
+from tests.integration.test_status import change
 
 Start = Callable[..., Awaitable[RunningHub]]
 
@@ -66,6 +76,17 @@ async def test_a_deregistration_is_known_everywhere(hub: RunningHub, other: Runn
 
     await eventually(is_gone, within=PATIENCE)
     assert_problem(await beat(hub.http, made), 404, "not_found")
+
+
+async def test_at_any_replica_the_status_is_of_what_was_written_and_registered_just_now(
+    hub: RunningHub, other: RunningHub, service_name: str
+) -> None:
+    for number in range(5):
+        service = f"{service_name}-{number}"
+        written = await change(hub, service, {"a": number})
+        assert (await status(other, service))["revision"] == written["revision"]
+        await register(hub.http, service)
+        assert (await status(other, service))["states"]["pending"] == 1
 
 
 async def test_replicas_agree_within_two_seconds_most_of_the_time(

@@ -1,25 +1,45 @@
 """`status`, `services`: who runs what, and how far a change has got."""
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final
 
 import typer
 
+from central_hub.cli import converging
 from central_hub.cli.key_paths import dotted_pointer
-from central_hub.cli.options import READING, Environment, Service
-from central_hub.cli.session import Failed, Session, command
+from central_hub.cli.options import READING, Environment, Service, parse_revision
+from central_hub.cli.session import ExitCode, Failed, Session, command
 from central_hub_client.wire import DEFAULT_ENVIRONMENT
 
+DEFAULT_TIMEOUT: Final = 60.0
+"""Seconds. Longer than a lease: an instance that ended without a word has fallen silent by then."""
+
 Wait = Annotated[
+    bool,
+    typer.Option(
+        "--wait",
+        help="Wait until every instance that is alive runs it; exit with 1 and the reasons where one does not.",
+        show_default=False,
+    ),
+]
+Timeout = Annotated[
     float | None,
     typer.Option(
-        "--wait", metavar="SECONDS", min=0, help="Wait until every instance runs the latest revision, or one refuses."
+        "--timeout", metavar="SECONDS", min=0, help=f"With --wait: how long at most. By default {DEFAULT_TIMEOUT:g} s."
+    ),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option(
+        "--revision",
+        parser=parse_revision,
+        metavar="REVISION",
+        help="The revision that instances are to run, or a later one. By default the latest.",
+        show_default=False,
     ),
 ]
 
-_LOOK_AGAIN_SECONDS: Final = 0.5
 _NOBODY: Final = "no instance is registered: nobody is known to run it"
 
 Status = Mapping[str, Any]
@@ -32,19 +52,47 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    session: Session, service: Service, wait: Wait = None, environment: Environment = DEFAULT_ENVIRONMENT
+    session: Session,
+    service: Service,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    revision: Revision = None,
+    environment: Environment = DEFAULT_ENVIRONMENT,
 ) -> None:
-    """Show how far the latest revision of a service has got.
+    """Show how far a revision of a service has got.
 
     Who runs it, who refused it and why, which keys nobody reads, and which are hidden by an instance's own settings.
+
+    With --wait it exits with 0 once every instance that is alive has applied it, and with 1 where one refuses it or
+    hides it, where the time is over, or after Ctrl-C. An instance that fell silent is named, and not waited for.
     """
-    found = _converged(session, service, environment, wait)
+    if wait:
+        _wait(session, service, environment, revision, DEFAULT_TIMEOUT if timeout is None else timeout)
+        return
+    if timeout is not None:
+        raise Failed("--timeout says how long to wait: say --wait as well", code=ExitCode.USAGE)
+    found = session.hub.get(f"/config/status/{service}", environment=environment, revision=revision).value
     if session.output.as_json:
         session.output.json(found)
     else:
         _show(session, found)
-    if wait is not None and not found["converged"]:
-        raise Failed(f"{service} in environment {environment} is {_summary(found)}")
+
+
+def _wait(session: Session, service: str, environment: str, revision: str | None, timeout_seconds: float) -> None:
+    waited = converging.wait_for(session, service, environment, revision, timeout_seconds)
+    outcome, found = waited.outcome, waited.found
+    if found is not None and session.output.as_json:
+        session.output.json({"outcome": outcome, **found})
+    elif found is not None:
+        _show(session, found)
+        if (absence := converging.absence(found)) is not None:
+            session.output.note(absence)
+    if not outcome.is_good:
+        raise Failed(
+            converging.sentence(waited, service, timeout_seconds),
+            details=() if found is None else converging.details(found),
+            outcome=outcome,
+        )
 
 
 def services(session: Session) -> None:
@@ -81,18 +129,6 @@ def services(session: Session) -> None:
     session.output.table(("service", "environment", "instances", "state", "versions"), rows)
 
 
-def _converged(session: Session, service: str, environment: str, wait: float | None) -> Status:
-    """The status, once it is settled or the waiting is over."""
-    deadline = time.monotonic() + (wait or 0)
-    while True:
-        found: Status = session.hub.get(f"/config/status/{service}", environment=environment).value
-        refused = any(instance["state"] == "rejected" for instance in found["instances"])
-        remaining = deadline - time.monotonic()
-        if found["converged"] or refused or remaining <= 0:
-            return found
-        time.sleep(min(_LOOK_AGAIN_SECONDS, remaining))
-
-
 def _instances(session: Session) -> Iterable[dict[str, Any]]:
     after: str | None = None
     while True:
@@ -105,8 +141,7 @@ def _instances(session: Session) -> Iterable[dict[str, Any]]:
 
 def _show(session: Session, found: Status) -> None:
     output = session.output
-    at = "no configuration" if found["revision"] is None else f"revision {found['epoch']}.{found['revision']}"
-    output.text(f"{found['service']} in environment {found['environment']}: {at}, {_summary(found)}")
+    output.text(f"{converging.subject_of(found)}, {_summary(found)}")
     instances = found["instances"]
     if not instances:
         return
@@ -155,8 +190,7 @@ def _list_where(session: Session, sentence: str, kind: str, instances: Iterable[
 
 
 def _summary(found: Status) -> str:
-    counted = Counter(instance["state"] for instance in found["instances"])
-    if not counted:
+    if not found["instances"]:
         return _NOBODY
     word = "converged" if found["converged"] else "not converged"
-    return f"{word}: {', '.join(f'{count} {state}' for state, count in sorted(counted.items()))}"
+    return f"{word}: {converging.counted(found)}"

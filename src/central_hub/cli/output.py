@@ -3,8 +3,10 @@
 On a terminal, tables and colours; in a pipe, plain aligned text; with `--json`, one JSON value and nothing besides.
 """
 
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 Row = Sequence[str]
 
 _GAP: Final = "  "
+_ERASE_LINE: Final = "\x1b[K"
 _FOLDED_FROM: Final = 24
 """A time, an id or a name stays in one piece; a column with anything longer may be folded down to this."""
 
@@ -63,6 +66,25 @@ class Output:
         if not self.as_json:
             _print(visible(text), sys.stderr)
 
+    @contextmanager
+    def progress(self) -> Iterator[Callable[[str], None]]:
+        """Say again and again how far something is: on a terminal in one line, which goes away at the end; elsewhere in
+        a line for whatever is new. Machines are not told."""
+        if self.as_json or not sys.stderr.isatty():
+            told: list[str] = []
+
+            def tell(text: str) -> None:
+                if told[-1:] != [text]:
+                    told.append(text)
+                    self.note(text)
+
+            yield tell
+            return
+        try:
+            yield lambda text: _rewrite(visible(text))
+        finally:
+            _rewrite("")
+
     def problem(self, sentence: str, details: Sequence[str] = (), fields: dict[str, Any] | None = None) -> None:
         """Say what went wrong: for machines as one JSON object, on stderr like all that is no result."""
         if self.as_json:
@@ -88,6 +110,13 @@ class Output:
         console = Console()
         # NO_COLOR asks for no colours; Rich would still send bold and dim.
         return Console(color_system=None) if console.no_color else console
+
+
+def _rewrite(line: str) -> None:
+    # A line that is longer than the terminal would be two, and only the second is ever rewritten.
+    width = shutil.get_terminal_size().columns - 1
+    sys.stderr.write(f"\r{_ERASE_LINE}{line[:width]}")
+    sys.stderr.flush()
 
 
 def _print(text: str, stream: TextIO) -> None:

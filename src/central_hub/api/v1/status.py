@@ -1,6 +1,7 @@
 """How far a revision of a service's configuration has got: who runs it, who refused it, and where it is hidden."""
 
 import asyncio
+import contextlib
 import time
 from datetime import UTC, datetime
 from typing import Final
@@ -46,17 +47,23 @@ async def answer_status(
     authorise_instances(grant, service, environment)
     await reach_minimum(hub, request)
     target = await _target(hub, service, query)
-    if target is None and not _instances(hub, service, environment):
-        raise no_document(service, environment)
-    deadline = time.monotonic() + query.wait
+    deadline, knows_all = time.monotonic() + query.wait, hub.tail.is_stale
     while True:
         applied = hub.tail.snapshot.position
         found = await _look(hub, service, environment, target)
+        if found.is_settled and not knows_all:
+            # An instance may just have registered at another replica: nothing is settled without it.
+            with contextlib.suppress(StoreUnavailable):
+                await hub.coordination.catch_up()
+            knows_all = True
+            continue
         remaining = deadline - time.monotonic()
         is_wanted = not hub.draining.is_set() and hub.tokens.grants.still_valid(grant, datetime.now(UTC))
         if found.is_settled or remaining <= 0 or not is_wanted:
             break
         await asyncio.sleep(min(LOOK_AGAIN_SECONDS, remaining))
+    if target is None and not found.deliveries:
+        raise no_document(service, environment)
     # Thousands of instances take a while: in a thread, so that nobody else waits for them.
     body = await asyncio.to_thread(_written, found, service, environment, target, hub.tail.snapshot)
     return answer_bytes(hub, applied, body)
@@ -74,6 +81,10 @@ async def _target(hub: CentralHubService, service: str, query: StatusQuery) -> P
     asked = None if query.revision is None else parse_position(hub, query.revision)
     if asked is not None:
         await reach(hub, asked)
+    elif not hub.tail.is_stale:
+        # The latest is that of the store: who has just written at another replica means what he wrote.
+        with contextlib.suppress(StoreUnavailable):
+            await hub.tail.catch_up()
     found = hub.tail.snapshot.find(service, query.environment)
     if found is None:
         return None

@@ -22,6 +22,9 @@ PAGE_BYTES: Final = 4 * 1024 * 1024
 BATCH: Final = 200
 MOST_LOOKED_AT: Final = 5_000
 """Entries of the log that one question may look at."""
+KEPT_REVISIONS: Final = 256
+KEPT_PLACES: Final = 1_000
+"""Of one revision. What altered more is read each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class ConfigHistory:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._altered: dict[tuple[str, str, Position], list[str]] = {}
 
     async def page(
         self, service: str, environment: str, *, before: str | None, limit: int
@@ -79,16 +83,30 @@ class ConfigHistory:
             diff.changes({} if before is None else _content(before) or {}, _content(after) or {}),
         )
 
-    async def altered_by(self, service: str, environment: str, revision: int) -> list[str]:
-        """The places (JSON Pointers) that a revision altered in any layer of a config; of a redacted one the root."""
+    async def altered_by(self, service: str, environment: str, at: Position) -> list[str]:
+        """The places (JSON Pointers) that a revision altered in any layer of a config; of a redacted one the root.
+
+        The latest answers are kept: a fleet is asked about one change again and again.
+        """
+        key = (service, environment, at)
+        known = self._altered.get(key)
+        if known is not None:
+            return known
         async with self._database.reading() as connection:
-            entries = [await configs.as_of(connection, *key, revision) for key in layer_keys(service, environment)]
-        altered = [entry for entry in entries if entry is not None and entry.revision == revision]
-        return [
+            entries = [
+                await configs.as_of(connection, *layer, at.revision) for layer in layer_keys(service, environment)
+            ]
+        places = [
             place
-            for entry in altered
+            for entry in entries
+            if entry is not None and entry.revision == at.revision
             for place in ([""] if entry.changes is None else [change["path"] for change in entry.changes])
         ]
+        if len(places) <= KEPT_PLACES:
+            self._altered[key] = places
+            if len(self._altered) > KEPT_REVISIONS:
+                del self._altered[next(iter(self._altered))]
+        return places
 
     async def content_at(self, service: str, environment: str, at: str) -> dict[str, Any]:
         """What a document contained at a position."""

@@ -1,11 +1,11 @@
 """How far a revision of a configuration has got: stored is not delivered, delivered is not applied. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 
 from central_hub.coordination.registry import state_of
 from central_hub.storage.instance_values import Instance
@@ -79,20 +79,26 @@ def converge(
     one of them has the new configuration and does not run by it.
     """
     places = Places(altered)
-    return Convergence(tuple(_delivery(instance, target, places, now) for instance in instances))
+
+    @cache  # instances of one build in one place hide the same keys
+    def error_of(shadowed: tuple[str, ...]) -> str | None:
+        hidden = [key for key in shadowed if places.touch(key)]
+        return f"its own settings hide {', '.join(hidden)}" if hidden else None
+
+    return Convergence(tuple(_delivery(instance, target, error_of, now) for instance in instances))
 
 
-def _delivery(instance: Instance, target: Position | None, altered: Places, now: datetime) -> Delivery:
+def _delivery(
+    instance: Instance, target: Position | None, error_of: Callable[[tuple[str, ...]], str | None], now: datetime
+) -> Delivery:
     if state_of(instance, now) is InstanceState.SILENT:
         return Delivery(instance, Standing.SILENT)
     if target is None:
         return Delivery(instance, Standing.APPLIED)
     applied, rejected = instance.stance.applied, instance.stance.rejected
     if applied is not None and applied >= target:
-        hidden = [key for key in instance.report.shadowed if altered.touch(key)]
-        if hidden:
-            return Delivery(instance, Standing.SHADOWED, f"its own settings hide {', '.join(hidden)}")
-        return Delivery(instance, Standing.APPLIED)
+        error = error_of(instance.report.shadowed)
+        return Delivery(instance, Standing.APPLIED if error is None else Standing.SHADOWED, error)
     # A refusal of an earlier revision says nothing about this one.
     if rejected is not None and rejected.position >= target:
         return Delivery(instance, Standing.REJECTED, rejected.reason)

@@ -4,6 +4,7 @@ import hmac
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Final
 
 from central_hub.errors import Forbidden, NotFound, StaleGeneration
@@ -17,9 +18,14 @@ KNOWN_FOR: Final = timedelta(days=30)
 """How long its row is kept, so that an instance of the same name gets a higher generation."""
 
 
+@cache  # a fleet has few lengths of leases, and is looked through often
+def _duration(seconds: int) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
 def lease_ends(instance: Instance) -> datetime:
     """When an instance counts as silent unless it is heard before."""
-    return instance.seen_at + timedelta(seconds=instance.lease_seconds)
+    return instance.seen_at + _duration(instance.lease_seconds)
 
 
 def state_of(instance: Instance, now: datetime) -> InstanceState:

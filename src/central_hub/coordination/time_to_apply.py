@@ -5,7 +5,6 @@ commit (this replica follows the log, and may be a moment behind) waits for it. 
 difference is in the figure.
 """
 
-from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
@@ -26,7 +25,8 @@ class TimeToApply:
         self._observe = observe
         self._committed_at: dict[Position, datetime] = {}
         self._newest = Position(0, 0)
-        self._early: deque[tuple[Position, Instance, datetime]] = deque(maxlen=MAX_EARLY)
+        self._early: dict[Position, list[tuple[Instance, datetime]]] = {}
+        self._early_count = 0
 
     def committed(self, position: Position, at: datetime) -> None:
         """A revision can be read here. Told in the order of the log; what is known already changes nothing."""
@@ -36,12 +36,8 @@ class TimeToApply:
         self._newest = max(self._newest, position)
         if len(self._committed_at) > MAX_COMMITS:
             del self._committed_at[next(iter(self._committed_at))]
-        early, self._early = self._early, deque(maxlen=MAX_EARLY)
-        for awaited, instance, applied_at in early:
-            if awaited == position:
-                self._count(instance, at, applied_at)
-            elif awaited > position:
-                self._early.append((awaited, instance, applied_at))
+        for instance, applied_at in self._take_early(position):
+            self._count(instance, at, applied_at)
 
     def applied(self, instance: Instance, position: Position, at: datetime) -> None:
         """An instance, as it was known so far, says that it now runs a revision."""
@@ -53,7 +49,15 @@ class TimeToApply:
         if committed_at is not None:
             self._count(instance, committed_at, at)
         elif position > self._newest:
-            self._early.append((position, instance, at))
+            self._early.setdefault(position, []).append((instance, at))
+            self._early_count += 1
+            if self._early_count > MAX_EARLY:
+                self._take_early(next(iter(self._early)))
+
+    def _take_early(self, position: Position) -> list[tuple[Instance, datetime]]:
+        early = self._early.pop(position, [])
+        self._early_count -= len(early)
+        return early
 
     def _count(self, instance: Instance, committed_at: datetime, applied_at: datetime) -> None:
         # An instance that started later began with this revision; how long ago it was committed tells nothing.

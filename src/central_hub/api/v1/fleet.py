@@ -1,9 +1,11 @@
 """Instances and their convergence, as they are told. Pure."""
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+import orjson
 
 from central_hub.api.v1.queries import InstancesQuery
 from central_hub.audit.chain import rfc3339
@@ -13,6 +15,8 @@ from central_hub.coordination.registry import lease_ends, state_of
 from central_hub.security.tokens import Grant
 from central_hub.storage.instance_values import Instance
 from central_hub_client.wire import Position
+
+_AT_ONCE: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +73,9 @@ def described(instance: Instance, now: datetime) -> dict[str, Any]:
 
 
 def told(
-    convergence: Convergence, service: str, environment: str, target: Position | None, shared: Container[str]
+    convergence: Convergence, service: str, environment: str, target: Position | None, shared: frozenset[str]
 ) -> dict[str, Any]:
-    """How far a revision of a configuration has got.
+    """How far a revision of a configuration has got, for orjson.
 
     `shared` keys are for the whole fleet: that one service has no use for one of them is nothing to tell.
     """
@@ -80,13 +84,19 @@ def told(
         "environment": environment,
         "epoch": None if target is None else target.epoch,
         "revision": None if target is None else target.revision,
-        "instances": [_delivery(delivery, shared) for delivery in convergence.deliveries],
+        "instances": orjson.Fragment(_written(convergence.deliveries, shared)),
         "states": {str(standing): count for standing, count in convergence.counts.items()},
         "converged": convergence.converged,
     }
 
 
-def _delivery(delivery: Delivery, shared: Container[str]) -> dict[str, Any]:
+def _written(deliveries: Sequence[Delivery], shared: frozenset[str]) -> bytes:
+    """A JSON array. Some at a time: thousands kept as objects would have the garbage collector stop everything."""
+    parts = (deliveries[start : start + _AT_ONCE] for start in range(0, len(deliveries), _AT_ONCE))
+    return b"[%s]" % b",".join(orjson.dumps([_delivery(each, shared) for each in part])[1:-1] for part in parts)
+
+
+def _delivery(delivery: Delivery, shared: frozenset[str]) -> dict[str, Any]:
     instance, report = delivery.instance, delivery.instance.report
     applied, rejected = instance.stance.applied, instance.stance.rejected
     shown = {
@@ -99,14 +109,18 @@ def _delivery(delivery: Delivery, shared: Container[str]) -> dict[str, Any]:
         "rejected_revision": None if rejected is None else rejected.position.revision,
         "state": delivery.standing,
         "schema": instance.schema_hash,
-        "unknown_keys": [key for key in report.unknown if key not in shared],
+        "unknown_keys": _own(report.unknown, shared),
         "shadowed_keys": report.shadowed,
         "defaulted_keys": report.defaulted,
-        "unread_keys": [key for key in report.unread if key not in shared],
+        "unread_keys": _own(report.unread, shared),
         "local_keys": report.local_keys,
         "last_seen": rfc3339(instance.seen_at),
     }
     return shown if delivery.error is None else shown | {"error": delivery.error}
+
+
+def _own(keys: Sequence[str], shared: frozenset[str]) -> Sequence[str]:
+    return [key for key in keys if key not in shared] if shared else keys
 
 
 def _after(fleet: Fleet, services: Sequence[str], cursor: str | None, now: datetime) -> Iterator[Instance]:

@@ -46,17 +46,15 @@ async def answer_status(
     environment = query.environment
     authorise_instances(grant, service, environment)
     await reach_minimum(hub, request)
+    if not hub.tail.is_stale:
+        # Who has just written, or registered, at another replica means that as well.
+        with contextlib.suppress(StoreUnavailable):
+            await asyncio.gather(hub.tail.catch_up(), hub.coordination.catch_up())
     target = await _target(hub, service, query)
-    deadline, knows_all = time.monotonic() + query.wait, hub.tail.is_stale
+    deadline = time.monotonic() + query.wait
     while True:
         applied = hub.tail.snapshot.position
         found = await _look(hub, service, environment, target)
-        if found.is_settled and not knows_all:
-            # An instance may just have registered at another replica: nothing is settled without it.
-            with contextlib.suppress(StoreUnavailable):
-                await hub.coordination.catch_up()
-            knows_all = True
-            continue
         remaining = deadline - time.monotonic()
         is_wanted = not hub.draining.is_set() and hub.tokens.grants.still_valid(grant, datetime.now(UTC))
         if found.is_settled or remaining <= 0 or not is_wanted:
@@ -81,10 +79,6 @@ async def _target(hub: CentralHubService, service: str, query: StatusQuery) -> P
     asked = None if query.revision is None else parse_position(hub, query.revision)
     if asked is not None:
         await reach(hub, asked)
-    elif not hub.tail.is_stale:
-        # The latest is that of the store: who has just written at another replica means what he wrote.
-        with contextlib.suppress(StoreUnavailable):
-            await hub.tail.catch_up()
     found = hub.tail.snapshot.find(service, query.environment)
     if found is None:
         return None
@@ -112,7 +106,7 @@ async def _altered(hub: CentralHubService, service: str, environment: str, targe
     """What a revision altered. While the store is away nobody can say: it may have been anything."""
     if not hub.tail.is_stale:
         try:
-            return await hub.history.altered_by(service, environment, target.revision)
+            return await hub.history.altered_by(service, environment, target)
         except StoreUnavailable:
             pass
     return [""]

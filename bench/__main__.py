@@ -47,7 +47,7 @@ async def measure_all(*, quick: bool) -> list[Figure]:
         figures += await client_fanout.measure(servers, clients=50 if quick else 1_000)
         figures += await client_idle.measure(servers, quick=quick)
         figures += await heartbeats.measure(servers, instances=100 if quick else 5_000, seconds=5 * seconds)
-        figures += await status.measure(servers, instances=100 if quick else 2_000, requests=10 if quick else 300)
+        figures += await status.measure(servers, instances=100 if quick else 2_000, seconds=5 * seconds)
         figures += await memory.measure(servers, watchers=50 if quick else 2_000)
     return figures
 

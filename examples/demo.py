@@ -194,7 +194,7 @@ class Stage:
 
     def status(self) -> str:
         """Who runs the pilot's document, once the latest revision has got there: the first line."""
-        return self._command("status", SERVICE, "--wait", "20").splitlines()[0]
+        return self._command("status", SERVICE, "--wait", "--timeout", "20").splitlines()[0]
 
     def _command(self, *arguments: str) -> str:
         """What a command of the command line prints."""

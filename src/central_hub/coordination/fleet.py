@@ -4,10 +4,12 @@ Heartbeats are lost with the process that collected them: at worst one interval,
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 from central_hub.coordination.registry import is_remembered, merged, renewed
-from central_hub.storage.instance_values import Beat, Instance, Key
+from central_hub.storage.instance_values import Beat, Instance, Key, Report
 
 
 class Fleet:
@@ -17,6 +19,7 @@ class Fleet:
         self._instances: dict[str, dict[Key, Instance]] = {}
         self._named: dict[tuple[str, str], dict[Key, None]] = {}
         self._unwritten: dict[Key, Beat] = {}
+        self._reports: WeakValueDictionary[Report, Report] = WeakValueDictionary()
 
     @property
     def services(self) -> list[str]:
@@ -54,11 +57,15 @@ class Fleet:
         if held is not None and held.change > row.change:
             return
         beat = self._unwritten.get(row.key)
-        known[row.key] = renewed(row, beat) if beat is not None and beat.generation == row.generation else row
+        found = renewed(row, beat) if beat is not None and beat.generation == row.generation else row
+        report = self._shared(found.report)
+        known[row.key] = found if report is found.report else replace(found, report=report)
         self._named.setdefault((row.service, row.instance_id), {})[row.key] = None
 
     def beat(self, beat: Beat) -> None:
         """Renew an instance that is known."""
+        if beat.report is not None:
+            beat = replace(beat, report=self._shared(beat.report))
         known = self._instances[beat.key[0]]
         known[beat.key] = renewed(known[beat.key], beat)
         self._unwritten[beat.key] = merged(self._unwritten.get(beat.key), beat)
@@ -79,6 +86,10 @@ class Fleet:
         self._named.clear()
         for row in rows:
             self.put(row)
+
+    def _shared(self, report: Report) -> Report:
+        """The same report as one object: a thousand instances of one build say the same thousand keys."""
+        return self._reports.setdefault(report, report)
 
     def forget(self, now: datetime) -> None:
         """Drop the instances that nobody speaks of any more."""

@@ -44,7 +44,7 @@ class Stance:
     rejected: Rejection | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Report:
     """Keys of the configuration, as JSON Pointers, by what an instance makes of them."""
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from central_hub.coordination.fleet import Fleet
 from central_hub.coordination.registry import REMEMBERED_FOR, heard, renewed
 from central_hub.security.tokens import sha256
-from central_hub.storage.instance_values import Beat, Instance, Key
+from central_hub.storage.instance_values import Beat, Instance, Key, Report
 from central_hub_client.wire import InstanceState
 from tests.unit.coordination.fleet_members import NOW, beats, instance
 
@@ -120,3 +120,14 @@ def test_a_store_that_was_replaced_is_believed_whatever_was_known() -> None:
     fleet.put(instance(instance_id="other"))
     fleet.replace([instance(generation=3, change=4, state=InstanceState.DRAINING)])
     assert [found.generation for found in fleet.of_service("billing", NOW)] == [3]
+
+
+def test_instances_that_report_the_same_keys_share_them_in_memory() -> None:
+    fleet = Fleet()
+    first, second = (instance(instance_id=name, report=Report(unread=("/a",))) for name in ("one", "two"))
+    fleet.replace([first, second])
+    fleet.beat(Beat(first.key, first.generation, NOW, report=Report(unread=("/b",))))
+    fleet.beat(Beat(second.key, second.generation, NOW, report=Report(unread=("/b",))))
+    one, two = fleet.of_service("billing", NOW)
+    assert one.report == Report(unread=("/b",))
+    assert one.report is two.report

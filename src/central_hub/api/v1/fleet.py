@@ -73,27 +73,29 @@ def described(instance: Instance, now: datetime) -> dict[str, Any]:
 
 
 def told(
-    convergence: Convergence, service: str, environment: str, target: Position | None, shared: frozenset[str]
+    convergence: Convergence, service: str, environment: str, target: Position | None, instances: Sequence[bytes]
 ) -> dict[str, Any]:
-    """How far a revision of a configuration has got, for orjson.
-
-    `shared` keys are for the whole fleet: that one service has no use for one of them is nothing to tell.
-    """
+    """How far a revision of a configuration has got, for orjson. `instances` are the parts of `written`."""
     return {
         "service": service,
         "environment": environment,
         "epoch": None if target is None else target.epoch,
         "revision": None if target is None else target.revision,
-        "instances": orjson.Fragment(_written(convergence.deliveries, shared)),
+        "instances": orjson.Fragment(b"[%s]" % b",".join(instances)),
         "states": {str(standing): count for standing, count in convergence.counts.items()},
         "converged": convergence.converged,
     }
 
 
-def _written(deliveries: Sequence[Delivery], shared: frozenset[str]) -> bytes:
-    """A JSON array. Some at a time: thousands kept as objects would have the garbage collector stop everything."""
-    parts = (deliveries[start : start + _AT_ONCE] for start in range(0, len(deliveries), _AT_ONCE))
-    return b"[%s]" % b",".join(orjson.dumps([_delivery(each, shared) for each in part])[1:-1] for part in parts)
+def written(deliveries: Sequence[Delivery], shared: frozenset[str]) -> Iterator[bytes]:
+    """The elements of a JSON array, some at a time: thousands take a while, and kept as objects they would have the
+    garbage collector stop everything.
+
+    `shared` keys are for the whole fleet: that one service has no use for one of them is nothing to tell.
+    """
+    for start in range(0, len(deliveries), _AT_ONCE):
+        part = [_delivery(delivery, shared) for delivery in deliveries[start : start + _AT_ONCE]]
+        yield orjson.dumps(part)[1:-1]
 
 
 def _delivery(delivery: Delivery, shared: frozenset[str]) -> dict[str, Any]:

@@ -81,12 +81,7 @@ def parse_position(hub: CentralHubService, text: str) -> Position:
 
 def answer_json(hub: CentralHubService, applied: Position, value: Any) -> Response:
     """A JSON answer of a read that began at `applied`."""
-    return answer_bytes(hub, applied, encode(value))
-
-
-def answer_bytes(hub: CentralHubService, applied: Position, body: bytes) -> Response:
-    """The same with JSON that is written already."""
-    return Response(body, media_type="application/json", headers=read_headers(hub, applied))
+    return Response(encode(value), media_type="application/json", headers=read_headers(hub, applied))
 
 
 def history_entry(entry: LogEntry, *, with_config: bool) -> dict[str, Any]:

@@ -6,17 +6,15 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
-import orjson
 from fastapi import Request, Response
 from pydantic import Field
 
 from central_hub.api.auth import authorise_instances
-from central_hub.api.v1.fleet import told
+from central_hub.api.v1.fleet import told, written
 from central_hub.api.v1.queries import DocumentQuery, PositionText
-from central_hub.api.v1.reading import answer_bytes, parse_position, reach, reach_minimum
+from central_hub.api.v1.reading import answer_json, parse_position, reach, reach_minimum
 from central_hub.config.history import no_document
 from central_hub.config.layering import layers_of, shared_keys
-from central_hub.config.snapshot import Snapshot
 from central_hub.coordination.convergence import Convergence, converge
 from central_hub.errors import StoreUnavailable
 from central_hub.security.tokens import Grant
@@ -62,16 +60,14 @@ async def answer_status(
         await asyncio.sleep(min(LOOK_AGAIN_SECONDS, remaining))
     if target is None and not found.deliveries:
         raise no_document(service, environment)
-    # Thousands of instances take a while: in a thread, so that nobody else waits for them.
-    body = await asyncio.to_thread(_written, found, service, environment, target, hub.tail.snapshot)
-    return answer_bytes(hub, applied, body)
-
-
-def _written(found: Convergence, service: str, environment: str, target: Position | None, snapshot: Snapshot) -> bytes:
-    reports = [delivery.instance.report for delivery in found.deliveries]
-    unused = {key for report in reports for key in (*report.unknown, *report.unread)}
-    shared = shared_keys(layers_of(snapshot.document, service, environment), unused)
-    return orjson.dumps(told(found, service, environment, target, shared))
+    reports = {id(report): report for report in (delivery.instance.report for delivery in found.deliveries)}
+    unused = {key for report in reports.values() for key in (*report.unknown, *report.unread)}
+    shared = shared_keys(layers_of(hub.tail.snapshot.document, service, environment), unused)
+    parts = []
+    for part in written(found.deliveries, shared):
+        parts.append(part)
+        await asyncio.sleep(0)  # others go on in between
+    return answer_json(hub, applied, told(found, service, environment, target, parts))
 
 
 async def _target(hub: CentralHubService, service: str, query: StatusQuery) -> Position | None:

@@ -6,6 +6,7 @@ might be a secret.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 from central_hub_client.wire import ErrorCode
@@ -22,13 +23,27 @@ class Finding:
     """Of a JSON Schema, where one finds it; the config that is wrong is then named as well."""
     service: str | None = None
     environment: str | None = None
+    build: str | None = None
+    """Of a consumer whose schema finds it (empty where it names none), and which of its instances are known."""
+    instances: tuple[str, ...] | None = None
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, Any]:
         said = ((name, getattr(self, name)) for name in ("pointer", "code", "message", *_WHERE_A_SCHEMA_APPLIES))
         return {name: value for name, value in said if value is not None}
 
 
-_WHERE_A_SCHEMA_APPLIES: Final = ("keyword", "service", "environment")
+_WHERE_A_SCHEMA_APPLIES: Final = ("keyword", "service", "environment", "build", "instances")
+
+
+class Warned(StrEnum):
+    """What a write may be warned of: the codes of findings that keep nobody from writing."""
+
+    SUSPECTED_SECRET = "suspected_secret"  # noqa: S105 - the code of a warning
+    ALLOWED_SECRET = "allowed_secret"  # noqa: S105
+    NOT_A_REFERENCE = "not_a_reference"
+    OVERRIDDEN_CONTRACT = "overridden_contract"
+    UNHEARD_CONSUMER = "unheard_consumer"
+    UNDECLARED_KEY = "undeclared_key"
 
 
 class HubError(Exception):
@@ -85,6 +100,14 @@ class RemovalsNotAllowed(HubError):
     status, code, title = 409, ErrorCode.REMOVALS_NOT_ALLOWED, "The update would remove keys"
 
 
+class DeltaNotAllowed(HubError):
+    status, code, title = 409, ErrorCode.DELTA_NOT_ALLOWED, "The update changes too much at once"
+
+
+class TypeReuse(HubError):
+    status, code, title = 409, ErrorCode.TYPE_REUSE, "The update gives a deleted key another type"
+
+
 class IdempotencyMismatch(HubError):
     status, code, title = 409, ErrorCode.IDEMPOTENCY_MISMATCH, "The Idempotency-Key was used for another request"
 
@@ -131,6 +154,10 @@ class LimitExceeded(HubError):
 
 class SchemaViolation(HubError):
     status, code, title = 422, ErrorCode.SCHEMA_VIOLATION, "The config does not satisfy its schema"
+
+
+class ContractViolation(HubError):
+    status, code, title = 422, ErrorCode.CONTRACT_VIOLATION, "What runs would refuse the config"
 
 
 class SecretRejected(HubError):

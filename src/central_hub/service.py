@@ -1,7 +1,7 @@
 """Central Hub: every part, and how they hang together. Start reading here.
 
-    a change    api → ConfigStore.write → plan (pure) → Conformance (schemas) → storage, one transaction → Tail
-                → Announcer → NATS, watchers
+    a change    api → ConfigStore.write → plan (pure) → Conformance (schemas) → Contracts (what runs) → storage, one
+                transaction → Tail → Announcer → NATS, watchers
     a read      api → Snapshot (immutable, already serialised); no database
     following   another replica's commit → the audit log → Tail → Snapshot
     a fleet     register, heartbeat → CoordinationManager → Fleet (this replica's view); written and read once a second
@@ -13,7 +13,7 @@ stop in the reverse.
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -24,7 +24,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from central_hub.audit.log import AuditLog
 from central_hub.config.announcer import Announcer, Signer
 from central_hub.config.conformance import Conformance
+from central_hub.config.contracts import Contracts
 from central_hub.config.history import ConfigHistory
+from central_hub.config.reach import View
 from central_hub.config.snapshot import Key, Representation, Snapshot
 from central_hub.config.store import ConfigStore
 from central_hub.config.tail import Tail
@@ -38,9 +40,11 @@ from central_hub.security.signing import SigningKey, is_signed
 from central_hub.settings import HubSettings
 from central_hub.storage import configs, replicas, schema, server
 from central_hub.storage.configs import Head
+from central_hub.storage.instance_values import Instance
 from central_hub.storage.replicas import ReplicaKey
 from central_hub.storage.tables import SCHEMA_VERSION
 from central_hub.validation.checker import SchemaChecker
+from central_hub.validation.consumer_checker import ConsumerChecker
 from central_hub_client.base_service import BaseService, PartFailed, Steps
 
 BEAT_SECONDS: Final = 5.0
@@ -77,16 +81,21 @@ class CentralHubService(BaseService[None]):
             self.tail, Signer(self._key.id, self._key.sign, self._is_signed_by_a_replica), self.connections.bus
         )
         self.schema_checker = SchemaChecker()
-        self.store = ConfigStore(database, self.tail, Conformance(self.schema_checker), self.announcer.announced)
-        self.history = ConfigHistory(database)
-        self.audit = AuditLog(database)
         self.time_to_apply = TimeToApply(self.metrics.time_to_apply_seconds.observe)
         self.tail.feed.listen(self._committed)
         self.coordination = CoordinationManager(database, on_applied=self.time_to_apply.applied)
+        self.consumer_checker = ConsumerChecker()
+        self.contracts = Contracts(database, self.consumer_checker, self._instances_of)
+        self.store = ConfigStore(
+            database, self.tail, Conformance(self.schema_checker), self.contracts, self.announcer.announced
+        )
+        self.history = ConfigHistory(database)
+        self.audit = AuditLog(database)
         self._tasks: list[asyncio.Task[None]] = []
         self._measure()
         self.add(Steps(stop=database.close), name="database")
         self.add(Steps(stop=self.schema_checker.stop), name="schemas")
+        self.add(Steps(stop=self.consumer_checker.stop), name="consumers")
         self.add(Steps(start=self._load_when_there), name="store", start_seconds=None)
         self.add(Steps(start=self._begin_to_work, stop=self._end_work), name="work")
         self.add(self.connections, name="bus")
@@ -171,6 +180,7 @@ class CentralHubService(BaseService[None]):
         self._spawn("stream", self.announcer.watch_stream())
         self._spawn("bookmarks", self.announcer.send_bookmarks())
         self._spawn("coordination", self.coordination.run())
+        self._spawn("contracts", self.contracts.run(lambda: View.of(self.tail.snapshot)))
         self._spawn("replica", self._stay_known())
         self._spawn("housekeeping", self._keep_house())
         self._spawn("loop-lag", self._measure_lag())
@@ -196,6 +206,10 @@ class CentralHubService(BaseService[None]):
         await self._read_replica_keys()
         await self.tail.load()
         await self.coordination.catch_up()
+        await self.contracts.catch_up()
+
+    def _instances_of(self, service: str) -> Sequence[Instance]:
+        return self.coordination.fleet.of_service(service, self.coordination.clock())
 
     async def _head_seen(self, head: Head) -> None:
         await self.tokens.refresh(head.tokens_version)

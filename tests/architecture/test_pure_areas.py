@@ -7,9 +7,9 @@ import pytest
 from tests.architecture.source_tree import HUB, Module, dotted, imports, lies_in, modules
 
 SHELLS: dict[str, frozenset[str]] = {
-    "config": frozenset("store commit_queue history tail announcer conformance".split()),
+    "config": frozenset("store commit_queue history tail announcer conformance contracts".split()),
     "coordination": frozenset({"manager"}),
-    "validation": frozenset({"checker", "worker"}),
+    "validation": frozenset("checker worker consumer_checker consumer_worker".split()),
 }
 """Per area, the modules that read, write, wait and know the time. Every other module of the area only decides."""
 

@@ -24,8 +24,9 @@ FOUNDATIONS = RINGS[2]
 
 AREAS = frozenset(module.area for module in modules(HUB)) - {""}
 
-WIRE = tuple(f"central_hub_client.{name}" for name in ("wire", "strict_json", "layers", "references"))
-"""What both sides agree on: all that the hub's inner parts may take from the client's package."""
+WIRE = tuple(f"central_hub_client.{name}" for name in ("wire", "strict_json", "layers", "references", "declared"))
+"""What both sides agree on: all that the hub's inner parts may take from the client's package. What a model declares
+is among it: the hub foresees what a service drops."""
 
 LIFE = "central_hub_client.base_service"
 """How services live, the hub as any other. It is for the outermost, `service`, alone."""

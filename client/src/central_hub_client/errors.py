@@ -152,7 +152,7 @@ _BY_CODE: dict[str, type[CentralHubError]] = {
     ErrorCode.LIMIT_EXCEEDED: InvalidConfig,
     ErrorCode.SECRET_REJECTED: InvalidConfig,
     ErrorCode.SCHEMA_VIOLATION: InvalidConfig,
-    "contract_violation": InvalidConfig,
+    ErrorCode.CONTRACT_VIOLATION: InvalidConfig,
     ErrorCode.RATE_LIMITED: HubUnavailable,
     ErrorCode.STORE_UNAVAILABLE: HubUnavailable,
     ErrorCode.REPLICA_BEHIND: HubUnavailable,

@@ -62,6 +62,7 @@ class ErrorCode(StrEnum):
     INVALID_REQUEST = "invalid_request"
     LIMIT_EXCEEDED = "limit_exceeded"
     SCHEMA_VIOLATION = "schema_violation"
+    CONTRACT_VIOLATION = "contract_violation"
     SECRET_REJECTED = "secret_rejected"  # noqa: S105 - the name of an error, not a secret
     RATE_LIMITED = "rate_limited"
     STORE_UNAVAILABLE = "store_unavailable"

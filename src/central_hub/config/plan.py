@@ -16,6 +16,8 @@ from central_hub_client.references import normalised
 from central_hub_client.wire import Position, content_hash
 
 REMOVALS: Final = "removals"
+CONTRACT: Final = "contract"
+"""What may be allowed; `contract` only by who has the verb `force`, which was checked before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,11 @@ class Write:
     size_bytes: int = 0
     kind: Kind = Kind.DOCUMENT
     """What is written: the document, or the schema under the same name."""
+
+    @property
+    def forces_contracts(self) -> bool:
+        """Whether what runs is only heard: a way back must be open at any time."""
+        return CONTRACT in self.allow or self.edit.action is Action.ROLLBACK
 
     @property
     def key(self) -> Key:

@@ -61,6 +61,16 @@ class View:
             _over(snapshot.schemas, [schema for commit in later for schema in commit.schemas]),
         )
 
+    def layers(self, service: str, environment: str) -> list[Document]:
+        """The documents and tombstones under a config, lowest first."""
+        return layers_of(lambda *key: self.documents.get(key), service, environment)
+
+    def effective(self, service: str, environment: str) -> dict[str, Any] | None:
+        """The config of a service in an environment; None where it has none of its own."""
+        layers = self.layers(service, environment)
+        is_there = any(layer.service == service and layer.config is not None for layer in layers)
+        return effective(layers) if is_there else None
+
     def after(self, change: DocumentChange, revision: int = _PROPOSED) -> "View":
         """The same with a change made, as the revision that it will be."""
         changed = Document(
@@ -91,7 +101,7 @@ def checks_of(view: View, change: DocumentChange) -> list[Check]:
         if change.environment not in (DEFAULT_ENVIRONMENT, environment):
             continue
         schema = schema_of(after.schemas, service, environment)
-        layers = layers_of(lambda *key: after.documents.get(key), service, environment)
+        layers = after.layers(service, environment)
         if schema is not None and any(layer.service == service and layer.config is not None for layer in layers):
             checks.append(Check(service, environment, schema, tuple(layers)))
     return checks

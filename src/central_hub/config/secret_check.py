@@ -5,14 +5,13 @@ What a schema marks as a secret is refused with the schema's other findings.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from itertools import islice
 from typing import Any, Final
 
 from central_hub.config.secrets import Credential, find_credentials
 from central_hub.config.suspicions import suspicions
 from central_hub.config.walk import containers, items, pointer
-from central_hub.errors import Finding, SecretRejected
+from central_hub.errors import Finding, SecretRejected, Warned
 from central_hub.validation.schema import subschemas
 from central_hub_client.references import KEY, SPELLINGS, reference_uri
 
@@ -24,14 +23,6 @@ _VALUES_OF_A_SCHEMA: Final = ("const", "default", "enum")
 _REFERENCE_LIKE: Final = (*SPELLINGS, "env://", "vault://", "aws-sm://", "aws-ssm://")
 
 Config = dict[str, Any]
-
-
-class Warned(StrEnum):
-    """What a write is warned of."""
-
-    SUSPECTED_SECRET = "suspected_secret"  # noqa: S105 - the code of a warning
-    ALLOWED_SECRET = "allowed_secret"  # noqa: S105
-    NOT_A_REFERENCE = "not_a_reference"
 
 
 def check_secrets(proposed: Config, current: Config | None, allow: frozenset[str]) -> list[Finding]:

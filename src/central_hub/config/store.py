@@ -14,12 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.config.commit_queue import CommitQueue
 from central_hub.config.conformance import Conformance, OutOfTime
+from central_hub.config.contracts import NOTHING_ASKED, Agreement, Contracts
 from central_hub.config.plan import Retry, Write, guard, plan
 from central_hub.config.reach import Inputs, View
 from central_hub.config.snapshot import own_representation
 from central_hub.config.tail import Tail
 from central_hub.connections.database import Database
-from central_hub.errors import HubError, IdempotencyMismatch, StoreUnavailable
+from central_hub.errors import Finding, HubError, IdempotencyMismatch, StoreUnavailable
 from central_hub.storage import configs, idempotency
 from central_hub.storage.configs import Action, Commit, Document, DocumentChange, Draft, Head, Kind
 from central_hub.storage.idempotency import Remembered
@@ -54,6 +55,13 @@ class _Planned:
     change: DocumentChange | None
     conforms: frozenset[Inputs] = frozenset()
     """What was found to satisfy its schema, if that is still what the change leads to."""
+    agreement: Agreement = NOTHING_ASKED
+    """What the builds that run it say to that."""
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What its author should know."""
+        return () if self.change is None else (*self.change.warnings, *self.agreement.warnings)
 
     @property
     def claims(self) -> frozenset[Hashable]:
@@ -89,6 +97,7 @@ class ConfigStore:
         database: Database,
         tail: Tail,
         conformance: Conformance,
+        contracts: Contracts,
         announced: Announce,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -96,6 +105,7 @@ class ConfigStore:
         self._database = database
         self._tail = tail
         self._conformance = conformance
+        self._contracts = contracts
         self._announced = announced
         self._clock = clock
         self._queue: CommitQueue[_Planned, _Done | _Overtaken] = CommitQueue(self._commit)
@@ -154,7 +164,7 @@ class ConfigStore:
         document, head, view = found
         planned = await self._plan(write, document, head, view)
         if write.dry_run:
-            return _outcome(write, planned.change, head, document, status="valid")
+            return _outcome(planned, planned.change, head, document, status="valid")
         return planned
 
     async def _read_for(
@@ -174,11 +184,12 @@ class ConfigStore:
         After `deadline` it is OutOfTime.
         """
         change = await _change(write, document, head)
-        conforms: frozenset[Inputs] = frozenset()
-        if change is not None:
-            conforms = await self._conformance.require(view, change, deadline=deadline)
-            guard(write, document, change)
-        return _Planned(write, document, head.epoch, change, conforms)
+        if change is None:
+            return _Planned(write, document, head.epoch, None)
+        conforms = await self._conformance.require(view, change, deadline=deadline)
+        agreement = await self._contracts.require(view, change, is_forced=write.forces_contracts, deadline=deadline)
+        guard(write, document, change)
+        return _Planned(write, document, head.epoch, change, conforms, agreement)
 
     async def _view(self, connection: AsyncConnection, head: Head) -> View:
         """All documents and schemas as they are at `head`: what this replica has applied, and what was added since."""
@@ -222,6 +233,13 @@ class ConfigStore:
                 elif turn.change is not None:
                     # Somebody may have changed another layer, or the schema, since this was planned.
                     await self._conformance.require(view, turn.change, known=turn.conforms, deadline=deadline)
+                    await self._contracts.require(
+                        view,
+                        turn.change,
+                        is_forced=turn.write.forces_contracts,
+                        known=turn.agreement.inputs,
+                        deadline=deadline,
+                    )
                 results.append(planned)
             except HubError as refusal:
                 results.append(refusal)
@@ -247,13 +265,13 @@ class ConfigStore:
                 done.append(result)
                 continue
             if result.change is None:
-                saved = _Done(_outcome(result.write, None, head, result.document, status="unchanged"))
+                saved = _Done(_outcome(result, None, head, result.document, status="unchanged"))
             else:
                 commit = next(commits)
                 head = replace(head, revision=commit.revision, audit_head=commit.audit_head)
                 (stored,) = commit.documents or commit.schemas
                 status = _status(result.change, result.document)
-                outcome = _outcome(result.write, result.change, head, stored, status=status)
+                outcome = _outcome(result, result.change, head, stored, status=status)
                 saved = _Done(outcome, commit)
             done.append(saved)
             to_remember += _remembered(result.write.retry, saved)
@@ -310,9 +328,10 @@ async def _change(write: Write, document: Document | None, head: Head) -> Docume
 
 
 def _outcome(
-    write: Write, planned: DocumentChange | None, head: Head, document: Document | None, *, status: str
+    planned: _Planned, change: DocumentChange | None, head: Head, document: Document | None, *, status: str
 ) -> Outcome:
-    version = planned.version if planned is not None else document.version if document is not None else ""
+    write = planned.write
+    version = change.version if change is not None else document.version if document is not None else ""
     answer = {
         "status": status,
         "service": write.service,
@@ -320,8 +339,8 @@ def _outcome(
         "version": version,
         "revision": 0 if document is None else document.revision,
         "epoch": head.epoch,
-        "changes": [] if planned is None else planned.changes,
-        "warnings": [] if planned is None else [warning.to_json() for warning in planned.warnings],
+        "changes": [] if change is None else change.changes,
+        "warnings": [warning.to_json() for warning in planned.warnings],
         "announced": status != "valid",
     }
     etag = "" if document is None else own_representation(document, head.hub_id, head.epoch).etag

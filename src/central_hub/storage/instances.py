@@ -93,7 +93,7 @@ async def changed_since(
     later one, so nothing is ever missed, however commits overtake each other. Some rows come twice. The caller's
     transaction must see one moment.
     """
-    upcoming = await connection.scalar(_OLDEST_OPEN_TRANSACTION)
+    upcoming = await connection.scalar(OLDEST_OPEN_TRANSACTION)
     rows = await connection.execute(
         sa.select(instances).where(instances.c.changed_in >= position, instances.c.seen_at >= seen_since)
     )
@@ -192,9 +192,7 @@ _ROWS_AT_ONCE: Final = 50
 
 # 64 bits that never wrap (xid8), unlike the 32 that rows carry by themselves.
 _THIS_TRANSACTION: Final = sa.literal_column("CAST(CAST(pg_current_xact_id() AS text) AS bigint)", sa.BigInteger)
-_OLDEST_OPEN_TRANSACTION: Final = sa.text(
-    "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)"
-)
+OLDEST_OPEN_TRANSACTION: Final = sa.text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)")
 
 
 def _register_statement() -> sa.sql.dml.ReturningInsert[Any]:

@@ -8,7 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION: Final = "0003"
+SCHEMA_VERSION: Final = "0004"
 """The migration that this code needs: the head of `migrations/versions`."""
 
 metadata = sa.MetaData()
@@ -177,6 +177,9 @@ consumer_schemas = sa.Table(
     sa.Column("content", sa.Text, nullable=False, comment="JSON text of the schema"),
     sa.Column("first_seen_at", sa.TIMESTAMP(timezone=True), nullable=False),
     sa.Column("last_seen_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("pinned_at", sa.TIMESTAMP(timezone=True), comment="counts whoever runs it, and however long ago"),
+    sa.Column("retired_at", sa.TIMESTAMP(timezone=True), comment="does not count until an instance registers with it"),
+    sa.Column("changed_in", sa.BigInteger, nullable=False, comment="the transaction of the last change"),
 )
 
 RUNNING_ROLE_GRANTS: Final = {

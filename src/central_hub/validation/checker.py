@@ -30,21 +30,22 @@ class SchemaChecker:
     They are started when they are needed first.
     """
 
-    def __init__(self, workers: int = WORKERS) -> None:
+    def __init__(self, workers: int = WORKERS, *, program: str = "central_hub.validation.worker") -> None:
+        self._program = program
         self._turns = asyncio.Semaphore(workers)
         self._idle: list[asyncio.subprocess.Process] = []
         self._running: set[asyncio.subprocess.Process] = set()
 
     async def compile(self, schema: bytes) -> None:
         """Make sure that a schema (JSON text) can be used. Raises InvalidRequest and LimitExceeded."""
-        await self._ask(schema, b"null")
+        _violations(await self.ask(schema, b"null"))
 
     async def check(self, schema: bytes, config: dict[str, Any], *, inherited: Iterable[str]) -> list[Violation]:
         """What a usable schema finds wrong with a config, at most a hundred things. Raises LimitExceeded.
 
         Keys of the config that are `inherited` count only where the schema declares them.
         """
-        return await self._ask(schema, orjson.dumps({"document": config, "inherited": list(inherited)}))
+        return _violations(await self.ask(schema, orjson.dumps({"document": config, "inherited": list(inherited)})))
 
     async def stop(self) -> None:
         """End the processes."""
@@ -52,7 +53,8 @@ class SchemaChecker:
             await self._end(process)
         self._idle.clear()
 
-    async def _ask(self, schema: bytes, request: bytes) -> list[Violation]:
+    async def ask(self, schema: bytes, request: bytes) -> dict[str, Any]:
+        """What a process answers. Raises LimitExceeded where it ended over that, StoreUnavailable."""
         async with self._turns:
             process = self._idle.pop() if self._idle else await self._start()
             answer = None
@@ -67,14 +69,12 @@ class SchemaChecker:
                     await self._end(process)
                 else:
                     self._idle.append(process)
-        if (unusable := answer.get("unusable")) is not None:
-            raise _unusable(**unusable)
-        return [Violation(**violation) for violation in answer["violations"]]
+        return answer
 
     async def _start(self) -> asyncio.subprocess.Process:
         # -P: what lies in the directory that the hub was started in is no part of it.
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "central_hub.validation.worker"),
+            *(sys.executable, "-P", "-m", self._program),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -99,6 +99,12 @@ async def _exchange(process: asyncio.subprocess.Process, schema: bytes, request:
     (length,) = struct.unpack(">I", await process.stdout.readexactly(4))
     answer: dict[str, Any] = orjson.loads(await process.stdout.readexactly(length))
     return answer
+
+
+def _violations(answer: dict[str, Any]) -> list[Violation]:
+    if (unusable := answer.get("unusable")) is not None:
+        raise _unusable(**unusable)
+    return [Violation(**violation) for violation in answer["violations"]]
 
 
 def _ended(status: int) -> HubError:

@@ -14,3 +14,8 @@ def token(name: str) -> str:
 def pointer(path: Iterable[str | int]) -> str:
     """The pointer to the value at a path."""
     return "".join(f"/{token(str(step))}" for step in path)
+
+
+def touches(one: str, other: str) -> bool:
+    """Whether of two pointers one leads to the other's place, or to a place around it."""
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")

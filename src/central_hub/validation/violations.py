@@ -1,14 +1,14 @@
 """From a validator's errors to places and sentences. Pure. No sentence has a value of the document in it."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
 from jsonschema_rs import ValidationError, ValidationErrorKind
 
-from central_hub.validation.pointers import pointer
+from central_hub.validation.pointers import pointer, touches
 from central_hub.validation.references import is_reference, lies_in_a_reference
 
 MAX_VIOLATIONS: Final = 100
@@ -27,9 +27,12 @@ class Violation:
     message: str
 
 
-def violations(errors: Iterable[ValidationError], document: Any) -> list[Violation]:
-    """The first hundred. What a reference to a secret breaks does not count: it satisfies any schema."""
-    found = (violation for error in errors for violation in _violations(error, document))
+def violations(errors: Iterable[ValidationError], document: Any, supplied: Sequence[str] = ()) -> list[Violation]:
+    """The first hundred. What a reference to a secret breaks does not count: it satisfies any schema.
+
+    Nor is what lies at, around or under a pointer that is `supplied` from elsewhere missed here.
+    """
+    found = (violation for error in errors for violation in _violations(error, document, supplied))
     return list(islice(dict.fromkeys(found), MAX_VIOLATIONS))
 
 
@@ -40,8 +43,8 @@ def of_schema(error: ValidationError) -> tuple[str, str]:
     return error.kind.name, _sentence(error)
 
 
-def _violations(error: ValidationError, document: Any) -> Iterator[Violation]:
-    if _is_excused(error, document):
+def _violations(error: ValidationError, document: Any, supplied: Sequence[str]) -> Iterator[Violation]:
+    if _is_excused(error, document, supplied):
         return
     path = error.instance_path
     match error.kind:
@@ -61,12 +64,17 @@ def _violations(error: ValidationError, document: Any) -> Iterator[Violation]:
             yield Violation(pointer(path), error.kind.name, _sentence(error))
 
 
-def _is_excused(error: ValidationError, document: Any) -> bool:
+def _is_excused(error: ValidationError, document: Any, supplied: Sequence[str]) -> bool:
     if lies_in_a_reference(document, error.instance_path):
         return True
     match error.kind:
         case Kind.AnyOf(context=branches) | Kind.OneOfNotValid(context=branches):
-            return any(branch and all(_is_excused(inner, document) for inner in branch) for branch in branches)
+            return any(
+                branch and all(_is_excused(inner, document, supplied) for inner in branch) for branch in branches
+            )
+        case Kind.Required(property=name):
+            missing = pointer([*error.instance_path, name])
+            return any(touches(missing, key) for key in supplied)
         case Kind.Contains():
             value = document
             for step in error.instance_path:

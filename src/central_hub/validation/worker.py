@@ -16,7 +16,7 @@ import signal
 import struct
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, BinaryIO, Final
@@ -40,22 +40,17 @@ class Worker:
 
     def answer(self, schema: bytes, request: Any) -> dict[str, Any]:
         """What is said to a request."""
-        compiled = self._compile(schema)
+        compiled = self.compile(schema)
         if isinstance(compiled, Unusable):
-            return {
-                "unusable": {
-                    "pointer": compiled.pointer,
-                    "message": compiled.sentence,
-                    "exceeds_limit": compiled.exceeds_limit,
-                }
-            }
+            return unusable(compiled)
         if request is None:
             return {"violations": []}
         with limited_cpu():
             found = compiled.violations(request["document"], request["inherited"])
         return {"violations": [asdict(violation) for violation in found]}
 
-    def _compile(self, schema: bytes) -> Compiled | Unusable:
+    def compile(self, schema: bytes) -> Compiled | Unusable:
+        """The schema, ready; or why it is not."""
         name = hashlib.sha256(schema).digest()
         if name not in self._compiled:
             value = json.loads(schema)
@@ -74,6 +69,11 @@ class Worker:
         return self._compiled[name][1]
 
 
+def unusable(found: Unusable) -> dict[str, Any]:
+    """The answer where a schema cannot be used."""
+    return {"unusable": {"pointer": found.pointer, "message": found.sentence, "exceeds_limit": found.exceeds_limit}}
+
+
 @contextmanager
 def limited_cpu() -> Iterator[None]:
     """End this process when the block takes more processor time than it may."""
@@ -82,21 +82,20 @@ def limited_cpu() -> Iterator[None]:
     signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def main() -> None:
+def serve(answer: Callable[[bytes, Any], dict[str, Any]]) -> None:
     """Answer until nobody asks any more."""
     # An interrupt from the terminal is for the hub, which ends this process by closing its input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
-    worker = Worker()
     while (schema := _read(sys.stdin.buffer)) is not None:
         request = json.loads(_read(sys.stdin.buffer) or b"null")
         try:
-            answer = json.dumps(worker.answer(schema, request)).encode()
+            answered = json.dumps(answer(schema, request)).encode()
         except (MemoryError, RecursionError):
             os.abort()  # as native code ends, which runs out of the same
-        sys.stdout.buffer.write(struct.pack(">I", len(answer)) + answer)
+        sys.stdout.buffer.write(struct.pack(">I", len(answered)) + answered)
         sys.stdout.buffer.flush()
 
 
@@ -114,4 +113,4 @@ def _read(stream: BinaryIO) -> bytes | None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(Worker().answer)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from central_hub.api.v1.queries import POSITION, POSITION_TEXT, Allowance, Environment, Label, Service, Text
+from central_hub.api.v1.queries import POSITION, POSITION_TEXT, Allowance, Environment, Label, Service, Text, written
 from central_hub.errors import Finding, InvalidRequest
 from central_hub.security.tokens import Verb
 from central_hub_client.strict_json import escape_pointer
@@ -67,6 +67,25 @@ class Rollback(Strict):
     reason: Text | None = None
     expected_revision: Revision | None = None
     allow: list[Allowance] = Field(default_factory=list, max_length=64)
+
+
+Build = Annotated[str, *written(r"^[!-~]{1,128}$", "a build has 1 to 128 printable ASCII characters, no spaces")]
+
+
+class Pin(Strict):
+    """The builds that count; with `schema`, one build that no instance has run yet."""
+
+    builds: list[Build] = Field(max_length=200)
+    environment: Environment = DEFAULT_ENVIRONMENT
+    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+
+
+class Retire(Strict):
+    """A build that counts no more; by default with all its schemas. The one without a name is named by ''."""
+
+    build: Build | Literal[""]
+    environment: Environment = DEFAULT_ENVIRONMENT
+    schema_hash: Annotated[str, *written(r"^sha256:[0-9a-f]{64}$", "a hash is written sha256:…")] | None = None
 
 
 Pattern = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^(_global|[a-z0-9*-]+)$")]

@@ -1,5 +1,6 @@
 """The registry: instances register, send heartbeats, are listed, described anew and deregistered."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 import orjson
@@ -13,7 +14,8 @@ from central_hub.api.v1.instance_bodies import Heartbeat, Redescription, Registr
 from central_hub.api.v1.openapi import PROBLEMS, request_body
 from central_hub.api.v1.openapi_fleet import DESCRIBED, INSTANCES, REGISTERED, RENEWED
 from central_hub.api.v1.queries import DeregisterQuery, DocumentQuery, InstancesQuery, NoQuery, Runnable
-from central_hub.errors import InvalidName
+from central_hub.coordination.manager import Model
+from central_hub.errors import InvalidName, StoreUnavailable
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
 from central_hub.storage.instance_values import Description
@@ -48,6 +50,7 @@ def routes(hub: CentralHubService) -> APIRouter:
             asked.model,
             lease_seconds=asked.lease_seconds,
         )
+        await _hear_of(hub, asked.model)
         return _json(
             {
                 "instance_id": made.instance.instance_id,
@@ -95,6 +98,7 @@ def routes(hub: CentralHubService) -> APIRouter:
         authorise_instances(grant, service, query.environment)
         instance = await hub.coordination.find((service, query.environment, _checked(instance_id)))
         made = await hub.coordination.describe(instance, asked.changes, asked.model, generation=asked.generation)
+        await _hear_of(hub, asked.model)
         shown = described(made.instance, hub.coordination.clock())
         return _json(shown | {"schema_needed": made.schema_needed})
 
@@ -112,6 +116,13 @@ def routes(hub: CentralHubService) -> APIRouter:
         return Response(status_code=204)
 
     return router
+
+
+async def _hear_of(hub: CentralHubService, model: Model | None) -> None:
+    """Let what an instance runs count for the next change. It is registered all the same where that must wait."""
+    if model is not None:
+        with suppress(StoreUnavailable):
+            await hub.contracts.catch_up()
 
 
 def _listed(hub: CentralHubService, grant: Grant, services: list[str], query: InstancesQuery) -> Response:

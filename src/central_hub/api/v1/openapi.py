@@ -36,7 +36,8 @@ def ok(description: str, schema: dict[str, Any], headers: dict[str, Any] | None 
 
 _FINDING: Final = object_schema(
     "pointer code message",
-    {name: {"type": "string"} for name in ("pointer", "code", "message", "keyword", "service", "environment")},
+    {name: {"type": "string"} for name in "pointer code message keyword service environment build".split()}
+    | {"instances": {"type": "array", "items": {"type": "string"}}},
 )
 
 _PROBLEM: Final = {

@@ -121,3 +121,40 @@ STATUS: Final[Responses] = {
         ),
     )
 }
+
+CONTRACTS: Final[Responses] = {
+    200: ok(
+        "The settings models that are known of a service, those that count first.",
+        object_schema(
+            "service environment contracts",
+            {
+                "service": _TEXT,
+                "environment": _TEXT,
+                "contracts": {
+                    "type": "array",
+                    "items": object_schema(
+                        "build schema first_seen last_seen instances counts because unusable errors undeclared_keys",
+                        {
+                            "build": _TEXT,
+                            "schema": _TEXT,
+                            "first_seen": _TIME,
+                            "last_seen": _TIME,
+                            "instances": _TEXTS,
+                            "counts": {"type": "boolean", "description": "Whether a change it refuses is refused."},
+                            "because": {"enum": "running pinned seen unpinned forgotten retired".split()},
+                            "unusable": _OPTIONAL,
+                            "errors": {
+                                "type": "array",
+                                "items": object_schema(
+                                    "pointer keyword message", {"pointer": _TEXT, "keyword": _TEXT, "message": _TEXT}
+                                ),
+                                "description": "What it refuses of the present config: then it has no say.",
+                            },
+                            "undeclared_keys": _TEXTS,
+                        },
+                    ),
+                },
+            },
+        ),
+    )
+}

@@ -13,17 +13,16 @@ from central_hub.api.conditions import parse_tags
 from central_hub.api.encoding import encode
 from central_hub.api.v1.reading import parse_position
 from central_hub.config.edits import Edit
-from central_hub.config.plan import Preconditions, Retry, Write
-from central_hub.config.secret_check import OVERRIDE, Warned
+from central_hub.config.plan import CONTRACT, Preconditions, Retry, Write
+from central_hub.config.secret_check import OVERRIDE
 from central_hub.config.store import Outcome
-from central_hub.errors import Forbidden, HubError, InvalidRequest
+from central_hub.errors import Forbidden, HubError, InvalidRequest, Warned
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
 from central_hub.storage.configs import Kind
 from central_hub_client.wire import HUB_REVISION
 
 _MAX_KEY_CHARACTERS: Final = 200
-_CONTRACT: Final = "contract"
 
 log = structlog.get_logger()
 
@@ -83,7 +82,7 @@ def permitted(grant: Grant, allow: Collection[str], reason: str | None) -> froze
     Raises Forbidden for what the token may not say at all.
     """
     secrets = {word for word in allow if word.startswith(OVERRIDE)}
-    if (secrets or _CONTRACT in allow) and not grant.may(Verb.FORCE):
+    if (secrets or CONTRACT in allow) and not grant.may(Verb.FORCE):
         raise Forbidden("passing a guard for secrets or contracts takes a token with the verb force")
     return frozenset(allow) if (reason or "").strip() else frozenset(allow) - secrets
 

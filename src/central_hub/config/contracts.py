@@ -1,0 +1,397 @@
+"""Hold what a change leads to against the schemas of the builds that run it.
+
+This replica knows what instances have told it at once, and within two seconds what they have told others.
+"""
+
+import asyncio
+import math
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+
+from central_hub.config.conformance import OutOfTime
+from central_hub.config.consumers import (
+    Reason,
+    common_keys,
+    declared_by_nobody,
+    inputs_of,
+    key_of,
+    places_of,
+    reasons,
+    supplied_by,
+)
+from central_hub.config.reach import Inputs, View
+from central_hub.config.snapshot import Key
+from central_hub.connections.database import Database
+from central_hub.errors import ContractViolation, Finding, NotFound, StoreUnavailable, Warned
+from central_hub.storage import consumer_schemas
+from central_hub.storage.configs import DocumentChange, Kind
+from central_hub.storage.consumer_schemas import ConsumerKey, ConsumerSchema
+from central_hub.storage.instance_values import Instance
+from central_hub.validation.consumer_checker import Consumer, ConsumerChecker, Verdict
+from central_hub.validation.violations import MAX_VIOLATIONS, Violation
+from central_hub_client.wire import GLOBAL, ErrorCode, content_hash
+
+TURN_SECONDS: Final = 0.8
+JUDGED_WITHIN_SECONDS: Final = 2.0
+"""So long a write waits for consumers that nobody has asked before. Whoever needs more has no say in it."""
+_MAX_INSTANCES: Final = 20
+_WHATEVER_IS_MISSING: Final = ("",)
+_WORDS: Final = 3
+
+InstancesOf = Callable[[str], Sequence[Instance]]
+"""The instances of a service that are spoken of now."""
+
+_Instances = dict[ConsumerKey, list[Instance]]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What the consumers say to a change: what was looked at, and what its author should know."""
+
+    inputs: frozenset[Inputs] = frozenset()
+    warnings: tuple[Finding, ...] = ()
+
+
+NOTHING_ASKED: Final = Agreement()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One consumer, and what it makes of a config. `proposed` is None where no other one is spoken of."""
+
+    consumer: ConsumerSchema
+    reason: Reason
+    instances: tuple[str, ...]
+    present: Verdict | None
+    proposed: Verdict | None
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it refuses what it is running on: then it has no say."""
+        return self.present is None or not self.present.accepts
+
+    @property
+    def objections(self) -> tuple[Violation, ...]:
+        """What it refuses of the proposed config, where it has a say."""
+        if self.is_broken or self.proposed is None:
+            return ()
+        return self.proposed.violations
+
+    @property
+    def name(self) -> str:
+        """`build 1.4 (2 instances: a, b)`."""
+        build = f"build {self.consumer.build}" if self.consumer.build else "a build without a name"
+        match len(self.instances):
+            case 0:
+                return f"{build} (no instance now)"
+            case 1:
+                return f"{build} (1 instance: {self.instances[0]})"
+            case count:
+                more = ", …" if count > _WORDS else ""
+                return f"{build} ({count} instances: {', '.join(self.instances[:_WORDS])}{more})"
+
+
+class Contracts:
+    """The schemas that instances report, and what they make of a change."""
+
+    def __init__(
+        self,
+        database: Database,
+        checker: ConsumerChecker,
+        instances_of: InstancesOf,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.clock = clock
+        self._database = database
+        self._checker = checker
+        self._instances_of = instances_of
+        self._known: dict[Key, dict[ConsumerKey, ConsumerSchema]] = {}
+        self._contents: dict[str, str] = {}
+        self._versions: defaultdict[Key, int] = defaultdict(int)
+        self._position = 0
+        self._turn = asyncio.Lock()
+
+    async def run(self, present: Callable[[], View]) -> None:
+        """Follow what instances report, and ask newcomers about the present, until cancelled."""
+        while True:
+            await asyncio.sleep(TURN_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311 - jitter
+            try:
+                for place in await self.catch_up():
+                    # What takes long with a newcomer shall not be the next writer's to wait for.
+                    await self.standings(present(), place)
+            except StoreUnavailable as error:
+                log.debug("contracts_wait", reason=error.detail)
+            except Exception:
+                # The top of a background loop: one odd schema must not keep the others from being heard.
+                log.exception("contracts_failed")
+
+    async def catch_up(self) -> list[Key]:
+        """Read what was reported since, anywhere. Returns where. Raises StoreUnavailable; what is known stays."""
+        async with self._turn:
+            position, self._position = self._position, 0  # after a failure: everything
+            async with self._database.reading() as connection:
+                changed, upcoming = await consumer_schemas.changed_since(connection, position)
+                new = {consumer.schema_hash for consumer in changed} - self._contents.keys()
+                contents = await consumer_schemas.contents(connection, new) if new else {}
+            self._contents |= contents
+            if position == 0:
+                self._known.clear()
+            places: set[Key] = set()
+            for consumer in changed:
+                place = (consumer.service, consumer.environment)
+                there = self._known.setdefault(place, {})
+                if there.get(consumer.key) != consumer:
+                    there[consumer.key] = consumer
+                    places.add(place)
+            for place in places:
+                self._versions[place] += 1
+            self._position = upcoming
+            return sorted(places)
+
+    async def require(
+        self,
+        view: View,
+        change: DocumentChange,
+        *,
+        is_forced: bool,
+        known: Container[Inputs] | None = None,
+        deadline: float = math.inf,
+    ) -> Agreement:
+        """Raise ContractViolation for what builds would refuse that accept the present, unless it `is_forced`.
+
+        What is `known` from an earlier agreement is not looked at again. After `deadline`, on the monotonic clock,
+        nothing more is begun: OutOfTime.
+        """
+        if change.kind is Kind.SCHEMA:
+            return NOTHING_ASKED
+        places = places_of(self._known, change)
+        if not places:
+            return NOTHING_ASKED
+        after = view.after(change)
+        inputs: set[Inputs] = set()
+        standings: list[Standing] = []
+        for place in places:
+            found = inputs_of(after, place, self._versions[place])
+            inputs.add(found)
+            if known is not None and found in known:
+                continue
+            if time.monotonic() > deadline:
+                raise OutOfTime
+            standings += await self.standings(view, place, after)
+        objecting = [standing for standing in standings if standing.objections]
+        if objecting and not is_forced:
+            raise _refusal(objecting)
+        return Agreement(frozenset(inputs), tuple(_warnings(change, standings, objecting)))
+
+    async def standings(self, view: View, place: Key, after: View | None = None) -> list[Standing]:
+        """What the consumers of a place make of its config in `view`, and of the one in `after`.
+
+        Only those that count, and none where the config stays as it is. Raises StoreUnavailable.
+        """
+        present = view.effective(*place)
+        proposed = None if after is None else after.effective(*place)
+        present_hash = content_hash(present or {})
+        proposed_hash = None if proposed is None else content_hash(proposed)
+        if after is not None and (proposed_hash is None or (present is not None and proposed_hash == present_hash)):
+            return []
+        counting = [(consumer, reason) for consumer, reason in self._reasons(place) if reason.counts]
+        if not counting:
+            return []
+        instances = self._instances(place)
+        documents = [(present or {}, present_hash)]
+        if proposed is not None and proposed_hash is not None:
+            documents.append((proposed, proposed_hash))
+        asked = {consumer.key: self._asked(consumer, instances, present) for consumer, _ in counting}
+        try:
+            async with asyncio.timeout(JUDGED_WITHIN_SECONDS):
+                await self._judge(asked, documents)
+                if present is not None:
+                    asked |= await self._remembered_keys(asked, instances, documents)
+                    await self._judge(asked, documents)
+        except TimeoutError:
+            log.warning("consumers_not_asked_in_time", service=place[0], environment=place[1])
+        return [
+            Standing(
+                consumer,
+                reason,
+                tuple(instance.instance_id for instance in instances.get(consumer.key, ())),
+                self._checker.known(asked[consumer.key], present_hash),
+                None if proposed_hash is None else self._checker.known(asked[consumer.key], proposed_hash),
+            )
+            for consumer, reason in counting
+        ]
+
+    def passed_over(self, place: Key) -> list[Standing]:
+        """The consumers of a place that are known and do not count."""
+        return [
+            Standing(consumer, reason, (), None, None) for consumer, reason in self._reasons(place) if not reason.counts
+        ]
+
+    async def pin(self, service: str, environment: str, builds: Sequence[str], by: str) -> None:
+        """Let these builds count, and what runs, in the place of what was seen. None: forget the pins.
+
+        Raises NotFound, and changes nothing, where a build has told no schema.
+        """
+        at = self.clock()
+
+        async def work(connection: Any) -> None:
+            found = await consumer_schemas.pin(connection, service, environment, builds, at=at)
+            if missing := sorted(set(builds) - set(found)):
+                raise NotFound(
+                    f"no schema of {service} in environment {environment} is known of build {', '.join(missing)}: run"
+                    " it once, or send its schema along"
+                )
+
+        await self._database.transaction(work)
+        log.info("consumers_pinned", service=service, environment=environment, builds=list(builds), by=by)
+        await self.catch_up()
+
+    async def tell(self, service: str, environment: str, build: str, *, schema_hash: str, content: str) -> None:
+        """Keep the schema of a build that no instance has told yet. Raises StoreUnavailable."""
+        await self._database.transaction(
+            lambda connection: consumer_schemas.record(
+                connection,
+                service,
+                environment,
+                build,
+                schema_hash=schema_hash,
+                content=content,
+                at=self.clock(),
+            )
+        )
+
+    async def retire(self, service: str, environment: str, build: str, *, schema_hash: str | None, by: str) -> int:
+        """Let a build count no more, until an instance registers as it. Returns how many schemas. Raises NotFound."""
+        at = self.clock()
+        count = await self._database.transaction(
+            lambda connection: consumer_schemas.retire(
+                connection, service, environment, build, schema_hash=schema_hash, at=at
+            )
+        )
+        if count == 0:
+            raise NotFound(f"{service} in environment {environment} has told no such schema of build {build!r}")
+        log.info("consumer_retired", service=service, environment=environment, build=build, by=by)
+        await self.catch_up()
+        return count
+
+    def _reasons(self, place: Key) -> list[tuple[ConsumerSchema, Reason]]:
+        return reasons(self._known.get(place, {}).values(), self._instances(place).keys(), self.clock())
+
+    def _instances(self, place: Key) -> _Instances:
+        found: _Instances = {}
+        for instance in self._instances_of(place[0]):
+            if instance.environment == place[1] and (key := key_of(instance)) is not None:
+                found.setdefault(key, []).append(instance)
+        return found
+
+    def _asked(self, consumer: ConsumerSchema, instances: _Instances, present: dict[str, Any] | None) -> Consumer:
+        content = self._contents[consumer.schema_hash]
+        if present is None:
+            # There is nothing yet: whoever waits for his first config misses all that he requires.
+            return Consumer(consumer.schema_hash, content, _WHATEVER_IS_MISSING)
+        return Consumer(consumer.schema_hash, content, supplied_by(instances.get(consumer.key, ())) or ())
+
+    async def _judge(self, asked: dict[ConsumerKey, Consumer], documents: Sequence[tuple[dict[str, Any], str]]) -> None:
+        for document, document_hash in documents:
+            await self._checker.judge(asked.values(), document, document_hash)
+
+    async def _remembered_keys(
+        self,
+        asked: dict[ConsumerKey, Consumer],
+        instances: _Instances,
+        documents: Sequence[tuple[dict[str, Any], str]],
+    ) -> dict[ConsumerKey, Consumer]:
+        """Those that refuse something and of which nobody is there to say what it supplies, with their last word."""
+        silent = [
+            key
+            for key, consumer in asked.items()
+            if supplied_by(instances.get(key, ())) is None
+            and any(_refuses(self._checker.known(consumer, document_hash)) for _, document_hash in documents)
+        ]
+        if not silent:
+            return {}
+        async with self._database.reading() as connection:
+            found = await consumer_schemas.local_keys(connection, silent[0][0])
+        return {key: replace(asked[key], supplied=common_keys(found.get(key, []))) for key in silent}
+
+
+def findings_of(standing: Standing) -> list[Finding]:
+    """What a consumer objects to, each with who it is."""
+    return [
+        Finding(
+            violation.pointer,
+            ErrorCode.CONTRACT_VIOLATION,
+            f"{violation.message}, for {standing.name}",
+            keyword=violation.keyword,
+            service=standing.consumer.service,
+            environment=standing.consumer.environment,
+            build=standing.consumer.build,
+            instances=standing.instances[:_MAX_INSTANCES],
+        )
+        for violation in standing.objections
+    ]
+
+
+def _refuses(verdict: Verdict | None) -> bool:
+    return verdict is not None and bool(verdict.violations)
+
+
+def _refusal(objecting: Sequence[Standing]) -> ContractViolation:
+    findings = [finding for standing in objecting for finding in findings_of(standing)]
+    shown = "; ".join(_sentence(finding) for finding in findings[:_WORDS])
+    return ContractViolation(
+        f"what runs would refuse the change: {shown}. Change it, retire the build (`central-hub contracts retire`), or"
+        ' override with allow: ["contract"] and a token that has the verb force',
+        errors=findings[:MAX_VIOLATIONS],
+    )
+
+
+def _warnings(
+    change: DocumentChange, standings: Sequence[Standing], objecting: Sequence[Standing]
+) -> Iterable[Finding]:
+    for standing in objecting:
+        for finding in findings_of(standing)[:_WORDS]:
+            yield replace(finding, code=Warned.OVERRIDDEN_CONTRACT, message=f"{finding.message}; it was overridden")
+    for standing in standings:
+        if standing.is_broken:
+            verdict = standing.present
+            why = "refuses the present config" if verdict is None or verdict.unusable is None else verdict.unusable
+            yield _unheard(standing, why)
+        elif standing.proposed is not None and standing.proposed.unusable is not None:
+            yield _unheard(standing, standing.proposed.unusable)
+    if change.service != GLOBAL:
+        yield from _undeclared(change, standings)
+
+
+def _unheard(standing: Standing, why: str) -> Finding:
+    consumer = standing.consumer
+    return Finding(
+        "",
+        Warned.UNHEARD_CONSUMER,
+        f"is not held against {standing.name}: its schema {why}",
+        service=consumer.service,
+        environment=consumer.environment,
+        build=consumer.build,
+        instances=standing.instances[:_MAX_INSTANCES],
+    )
+
+
+def _undeclared(change: DocumentChange, standings: Sequence[Standing]) -> Iterable[Finding]:
+    changed = [str(item["path"]) for item in change.changes if item["op"] != "remove"]
+    told = [standing.proposed.unknown for standing in standings if standing.proposed and not standing.is_broken]
+    for key in declared_by_nobody(told, changed)[:MAX_VIOLATIONS]:
+        yield Finding(key, Warned.UNDECLARED_KEY, f"is declared by no build of {change.service}")
+
+
+def _sentence(finding: Finding) -> str:
+    return f"{finding.service} in environment {finding.environment}: {finding.pointer or 'it'} {finding.message}"

@@ -1,0 +1,153 @@
+"""Hold documents against the schemas of many consumers at once, some of which are broken or hostile."""
+
+import asyncio
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from central_hub.errors import HubError, LimitExceeded, StoreUnavailable
+from central_hub.validation.checker import SchemaChecker
+from central_hub.validation.violations import Violation
+
+LANES: Final = 2
+_TOGETHER: Final = 25
+_TOGETHER_BYTES: Final = 1024 * 1024
+_KEPT_VERDICTS: Final = 16_384
+_KEPT_HOPELESS: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A schema to hold a document against, and the keys (JSON Pointers) that need not be in the document."""
+
+    schema_hash: str
+    schema: str
+    supplied: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> tuple[str, tuple[str, ...]]:
+        return self.schema_hash, self.supplied
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a consumer would make of a document. `unusable` says why its schema tells nothing."""
+
+    violations: tuple[Violation, ...] = ()
+    unknown: tuple[str, ...] = ()
+    unusable: str | None = None
+
+    @property
+    def accepts(self) -> bool:
+        return self.unusable is None and not self.violations
+
+
+class ConsumerChecker:
+    """Knows what consumers make of documents, and remembers what it was asked.
+
+    Its processes are not those of registered schemas. A schema that takes more time or memory than there is for one
+    counts as unusable from then on: it is not asked again.
+    """
+
+    def __init__(self) -> None:
+        # Each schema has its process, which has it ready.
+        self._lanes = [SchemaChecker(workers=1, program="central_hub.validation.consumer_worker") for _ in range(LANES)]
+        self._verdicts: OrderedDict[tuple[str, tuple[str, ...], str], Verdict] = OrderedDict()
+        self._hopeless: OrderedDict[str, str] = OrderedDict()
+
+    def known(self, consumer: Consumer, document_hash: str) -> Verdict | None:
+        """What is remembered of a consumer and a document; None where it has to be asked."""
+        if (sentence := self._hopeless.get(consumer.schema_hash)) is not None:
+            return Verdict(unusable=sentence)
+        key = (*consumer.name, document_hash)
+        if (found := self._verdicts.get(key)) is not None:
+            self._verdicts.move_to_end(key)
+        return found
+
+    async def judge(self, consumers: Iterable[Consumer], document: dict[str, Any], document_hash: str) -> None:
+        """Ask whatever is not known yet, so that it is `known`. Raises StoreUnavailable."""
+        waiting: dict[tuple[str, tuple[str, ...]], Consumer] = {
+            consumer.name: consumer for consumer in consumers if self.known(consumer, document_hash) is None
+        }
+        lanes: list[list[Consumer]] = [[] for _ in self._lanes]
+        for consumer in waiting.values():
+            lanes[zlib.crc32(consumer.schema_hash.encode()) % LANES].append(consumer)
+        await asyncio.gather(
+            *(self._judge(*asked, document, document_hash) for asked in zip(self._lanes, lanes, strict=True))
+        )
+
+    async def stop(self) -> None:
+        """End the processes."""
+        for lane in self._lanes:
+            await lane.stop()
+
+    async def _judge(
+        self, lane: SchemaChecker, consumers: Sequence[Consumer], document: dict[str, Any], document_hash: str
+    ) -> None:
+        for some in _batches(consumers):
+            try:
+                verdicts = await _ask(lane, some, document)
+            except StoreUnavailable:
+                raise
+            except HubError:
+                # One of them was too much, and took the process along: which one shows when each is asked alone.
+                for consumer in some:
+                    self._keep(consumer, document_hash, await self._ask_alone(lane, consumer, document))
+            else:
+                for consumer, verdict in zip(some, verdicts, strict=True):
+                    self._keep(consumer, document_hash, verdict)
+
+    async def _ask_alone(self, lane: SchemaChecker, consumer: Consumer, document: dict[str, Any]) -> Verdict:
+        try:
+            [verdict] = await _ask(lane, [consumer], document)
+        except LimitExceeded:
+            sentence = "takes more time or memory to hold a config against than there is for it"
+        except StoreUnavailable:
+            raise
+        except HubError as error:
+            sentence = error.detail
+        else:
+            return verdict
+        self._hopeless[consumer.schema_hash] = sentence
+        if len(self._hopeless) > _KEPT_HOPELESS:
+            self._hopeless.popitem(last=False)
+        return Verdict(unusable=sentence)
+
+    def _keep(self, consumer: Consumer, document_hash: str, verdict: Verdict) -> None:
+        self._verdicts[(*consumer.name, document_hash)] = verdict
+        if len(self._verdicts) > _KEPT_VERDICTS:
+            self._verdicts.popitem(last=False)
+
+
+async def _ask(lane: SchemaChecker, consumers: Sequence[Consumer], document: dict[str, Any]) -> list[Verdict]:
+    schemas = orjson.dumps([consumer.schema for consumer in consumers])
+    supplied = [consumer.supplied for consumer in consumers]
+    answer = await lane.ask(schemas, orjson.dumps({"document": document, "supplied": supplied}))
+    return [_verdict(**told) for told in answer["verdicts"]]
+
+
+def _verdict(
+    violations: Sequence[dict[str, str]] = (),
+    unknown: Sequence[str] = (),
+    unusable: dict[str, Any] | None = None,
+) -> Verdict:
+    if unusable is not None:
+        return Verdict(unusable=f"cannot be used: {unusable['pointer'] or 'it'} {unusable['message']}")
+    return Verdict(tuple(Violation(**violation) for violation in violations), tuple(unknown))
+
+
+def _batches(consumers: Sequence[Consumer]) -> Iterable[Sequence[Consumer]]:
+    batch: list[Consumer] = []
+    size = 0
+    for consumer in consumers:
+        if batch and (len(batch) >= _TOGETHER or size + len(consumer.schema) > _TOGETHER_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(consumer)
+        size += len(consumer.schema)
+    if batch:
+        yield batch

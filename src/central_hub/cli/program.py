@@ -9,6 +9,7 @@ import typer
 
 from central_hub.cli import (
     auditing,
+    contracts,
     diagnosing,
     editing,
     exchanging,
@@ -48,6 +49,7 @@ for module in (
     editing,
     exchanging,
     schemas,
+    contracts,
     tokens,
     auditing,
     diagnosing,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from central_hub.cli.audit_pages import WrongExport
 from central_hub.cli.document_files import WrongFile
@@ -137,9 +138,9 @@ def command(
     return register
 
 
-def group(app: typer.Typer, panel: str, name: str, sentence: str) -> typer.Typer:
+def group(app: typer.Typer, panel: str, name: str, sentence: str, *, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
     """Add a command that has commands of its own; what all commands share may stand behind its name as well."""
-    found = typer.Typer(no_args_is_help=True, help=sentence)
+    found = typer.Typer(no_args_is_help=True, help=sentence, cls=cls)
 
     @found.callback()
     def options(

@@ -39,8 +39,9 @@ from central_hub.validation.violations import MAX_VIOLATIONS, Violation
 from central_hub_client.wire import GLOBAL, ErrorCode, content_hash
 
 TURN_SECONDS: Final = 0.8
-JUDGED_WITHIN_SECONDS: Final = 2.0
-"""So long a write waits for consumers that nobody has asked before. Whoever needs more has no say in it."""
+NEWCOMERS_SECONDS: Final = 5.0
+"""So long a write waits for consumers whose schemas nobody has tried before: any of them may be hostile. Whoever has
+not answered by then has no say in this one; whoever has answered before is waited for."""
 _MAX_INSTANCES: Final = 20
 _WHATEVER_IS_MISSING: Final = ("",)
 _WORDS: Final = 3
@@ -118,6 +119,7 @@ class Contracts:
         self._known: dict[Key, dict[ConsumerKey, ConsumerSchema]] = {}
         self._contents: dict[str, str] = {}
         self._versions: defaultdict[Key, int] = defaultdict(int)
+        self._unasked: set[Key] = set()
         self._position = 0
         self._turn = asyncio.Lock()
 
@@ -126,17 +128,18 @@ class Contracts:
         while True:
             await asyncio.sleep(TURN_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311 - jitter
             try:
-                for place in await self.catch_up():
+                await self.catch_up()
+                while self._unasked:
                     # What takes long with a newcomer shall not be the next writer's to wait for.
-                    await self.standings(present(), place)
+                    await self.standings(present(), self._unasked.pop())
             except StoreUnavailable as error:
                 log.debug("contracts_wait", reason=error.detail)
             except Exception:
                 # The top of a background loop: one odd schema must not keep the others from being heard.
                 log.exception("contracts_failed")
 
-    async def catch_up(self) -> list[Key]:
-        """Read what was reported since, anywhere. Returns where. Raises StoreUnavailable; what is known stays."""
+    async def catch_up(self) -> None:
+        """Read what was reported since, anywhere. Raises StoreUnavailable; what is known stays."""
         async with self._turn:
             position, self._position = self._position, 0  # after a failure: everything
             async with self._database.reading() as connection:
@@ -146,17 +149,17 @@ class Contracts:
             self._contents |= contents
             if position == 0:
                 self._known.clear()
-            places: set[Key] = set()
+            altered: set[Key] = set()
             for consumer in changed:
                 place = (consumer.service, consumer.environment)
                 there = self._known.setdefault(place, {})
                 if there.get(consumer.key) != consumer:
                     there[consumer.key] = consumer
-                    places.add(place)
-            for place in places:
+                    altered.add(place)
+            for place in altered:
                 self._versions[place] += 1
+            self._unasked |= altered
             self._position = upcoming
-            return sorted(places)
 
     async def require(
         self,
@@ -212,14 +215,10 @@ class Contracts:
         if proposed is not None and proposed_hash is not None:
             documents.append((proposed, proposed_hash))
         asked = {consumer.key: self._asked(consumer, instances, present) for consumer, _ in counting}
-        try:
-            async with asyncio.timeout(JUDGED_WITHIN_SECONDS):
-                await self._judge(asked, documents)
-                if present is not None:
-                    asked |= await self._remembered_keys(asked, instances, documents)
-                    await self._judge(asked, documents)
-        except TimeoutError:
-            log.warning("consumers_not_asked_in_time", service=place[0], environment=place[1])
+        await self._judge(asked, documents)
+        if present is not None and (remembered := await self._remembered_keys(asked, instances, documents)):
+            asked |= remembered
+            await self._judge(asked, documents)
         return [
             Standing(
                 consumer,
@@ -302,8 +301,14 @@ class Contracts:
         return Consumer(consumer.schema_hash, content, supplied_by(instances.get(consumer.key, ())) or ())
 
     async def _judge(self, asked: dict[ConsumerKey, Consumer], documents: Sequence[tuple[dict[str, Any], str]]) -> None:
+        known = [consumer for consumer in asked.values() if self._checker.has_answered(consumer)]
+        newcomers = [consumer for consumer in asked.values() if not self._checker.has_answered(consumer)]
         for document, document_hash in documents:
-            await self._checker.judge(asked.values(), document, document_hash)
+            await self._checker.judge(known, document, document_hash)
+        for document, document_hash in documents if newcomers else ():
+            if not await self._checker.judge_within(newcomers, document, document_hash, seconds=NEWCOMERS_SECONDS):
+                log.warning("consumers_have_not_answered", consumers=len(newcomers))
+                break
 
     async def _remembered_keys(
         self,
@@ -365,7 +370,9 @@ def _warnings(
     for standing in standings:
         if standing.is_broken:
             verdict = standing.present
-            why = "refuses the present config" if verdict is None or verdict.unusable is None else verdict.unusable
+            why = "has not answered in time"
+            if verdict is not None:
+                why = verdict.unusable or "refuses the present config"
             yield _unheard(standing, why)
         elif standing.proposed is not None and standing.proposed.unusable is not None:
             yield _unheard(standing, standing.proposed.unusable)

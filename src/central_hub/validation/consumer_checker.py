@@ -5,7 +5,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -17,7 +17,10 @@ LANES: Final = 2
 _TOGETHER: Final = 25
 _TOGETHER_BYTES: Final = 1024 * 1024
 _KEPT_VERDICTS: Final = 16_384
-_KEPT_HOPELESS: Final = 4_096
+_KEPT_SCHEMAS: Final = 4_096
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,15 @@ class ConsumerChecker:
     def __init__(self) -> None:
         # Each schema has its process, which has it ready.
         self._lanes = [SchemaChecker(workers=1, program="central_hub.validation.consumer_worker") for _ in range(LANES)]
+        self._turns = [asyncio.Lock() for _ in range(LANES)]
+        self._unfinished: set[asyncio.Task[None]] = set()
         self._verdicts: OrderedDict[tuple[str, tuple[str, ...], str], Verdict] = OrderedDict()
         self._hopeless: OrderedDict[str, str] = OrderedDict()
+        self._asked: OrderedDict[str, None] = OrderedDict()
+
+    def has_answered(self, consumer: Consumer) -> bool:
+        """Whether its schema has been asked before, about whatever, and did no harm."""
+        return consumer.schema_hash in self._asked
 
     def known(self, consumer: Consumer, document_hash: str) -> Verdict | None:
         """What is remembered of a consumer and a document; None where it has to be asked."""
@@ -70,36 +80,60 @@ class ConsumerChecker:
 
     async def judge(self, consumers: Iterable[Consumer], document: dict[str, Any], document_hash: str) -> None:
         """Ask whatever is not known yet, so that it is `known`. Raises StoreUnavailable."""
-        waiting: dict[tuple[str, tuple[str, ...]], Consumer] = {
-            consumer.name: consumer for consumer in consumers if self.known(consumer, document_hash) is None
-        }
+        waiting = {consumer.name: consumer for consumer in self._unknown(consumers, document_hash)}
         lanes: list[list[Consumer]] = [[] for _ in self._lanes]
         for consumer in waiting.values():
             lanes[zlib.crc32(consumer.schema_hash.encode()) % LANES].append(consumer)
         await asyncio.gather(
-            *(self._judge(*asked, document, document_hash) for asked in zip(self._lanes, lanes, strict=True))
+            *(self._judge(number, some, document, document_hash) for number, some in enumerate(lanes) if some)
         )
+
+    async def judge_within(
+        self, consumers: Iterable[Consumer], document: dict[str, Any], document_hash: str, *, seconds: float
+    ) -> bool:
+        """The same, waiting for so long at most; whether that was enough. What takes longer goes on without us."""
+        task = asyncio.create_task(self.judge(consumers, document, document_hash), name="newcomers")
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+        if done:
+            task.result()
+        else:
+            task.add_done_callback(_forget)
+        return bool(done)
 
     async def stop(self) -> None:
         """End the processes."""
+        for task in self._unfinished:
+            task.cancel()
+        await asyncio.gather(*self._unfinished, return_exceptions=True)
         for lane in self._lanes:
             await lane.stop()
 
     async def _judge(
-        self, lane: SchemaChecker, consumers: Sequence[Consumer], document: dict[str, Any], document_hash: str
+        self, number: int, consumers: Sequence[Consumer], document: dict[str, Any], document_hash: str
     ) -> None:
-        for some in _batches(consumers):
-            try:
-                verdicts = await _ask(lane, some, document)
-            except StoreUnavailable:
-                raise
-            except HubError:
-                # One of them was too much, and took the process along: which one shows when each is asked alone.
-                for consumer in some:
-                    self._keep(consumer, document_hash, await self._ask_alone(lane, consumer, document))
-            else:
-                for consumer, verdict in zip(some, verdicts, strict=True):
+        lane, turn = self._lanes[number], self._turns[number]
+        for batch in _batches(consumers):
+            async with turn:
+                some = self._unknown(batch, document_hash)  # somebody else may have asked meanwhile
+                try:
+                    verdicts = await _ask(lane, some, document) if some else []
+                except StoreUnavailable:
+                    raise
+                except HubError:
+                    verdicts = []
+                for consumer, verdict in zip(some, verdicts, strict=False):
                     self._keep(consumer, document_hash, verdict)
+            # One of them was too much, and took the process along: which one shows when each is asked alone, with
+            # others in between.
+            for consumer in self._unknown(some, document_hash):
+                async with turn:
+                    if self._unknown([consumer], document_hash):
+                        self._keep(consumer, document_hash, await self._ask_alone(lane, consumer, document))
+
+    def _unknown(self, consumers: Iterable[Consumer], document_hash: str) -> list[Consumer]:
+        return [consumer for consumer in consumers if self.known(consumer, document_hash) is None]
 
     async def _ask_alone(self, lane: SchemaChecker, consumer: Consumer, document: dict[str, Any]) -> Verdict:
         try:
@@ -112,15 +146,25 @@ class ConsumerChecker:
             sentence = error.detail
         else:
             return verdict
-        self._hopeless[consumer.schema_hash] = sentence
-        if len(self._hopeless) > _KEPT_HOPELESS:
-            self._hopeless.popitem(last=False)
+        _keep(self._hopeless, consumer.schema_hash, sentence, _KEPT_SCHEMAS)
         return Verdict(unusable=sentence)
 
     def _keep(self, consumer: Consumer, document_hash: str, verdict: Verdict) -> None:
-        self._verdicts[(*consumer.name, document_hash)] = verdict
-        if len(self._verdicts) > _KEPT_VERDICTS:
-            self._verdicts.popitem(last=False)
+        _keep(self._verdicts, (*consumer.name, document_hash), verdict, _KEPT_VERDICTS)
+        _keep(self._asked, consumer.schema_hash, None, _KEPT_SCHEMAS)
+
+
+def _forget(task: asyncio.Task[None]) -> None:
+    """Nobody waits for it any more: that the process could not be asked shows the next time."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _keep(kept: OrderedDict[K, V], key: K, value: V, most: int) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > most:
+        kept.popitem(last=False)
 
 
 async def _ask(lane: SchemaChecker, consumers: Sequence[Consumer], document: dict[str, Any]) -> list[Verdict]:

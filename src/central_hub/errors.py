@@ -44,6 +44,7 @@ class Warned(StrEnum):
     OVERRIDDEN_CONTRACT = "overridden_contract"
     UNHEARD_CONSUMER = "unheard_consumer"
     UNDECLARED_KEY = "undeclared_key"
+    UNTOUCHED_KEY = "untouched_key"
 
 
 class HubError(Exception):

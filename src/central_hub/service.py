@@ -85,7 +85,7 @@ class CentralHubService(BaseService[None]):
         self.tail.feed.listen(self._committed)
         self.coordination = CoordinationManager(database, on_applied=self.time_to_apply.applied)
         self.consumer_checker = ConsumerChecker()
-        self.contracts = Contracts(database, self.consumer_checker, self._instances_of)
+        self.contracts = Contracts(database, self.consumer_checker, self.instances_of)
         self.store = ConfigStore(
             database, self.tail, Conformance(self.schema_checker), self.contracts, self.announcer.announced
         )
@@ -208,7 +208,8 @@ class CentralHubService(BaseService[None]):
         await self.coordination.catch_up()
         await self.contracts.catch_up()
 
-    def _instances_of(self, service: str) -> Sequence[Instance]:
+    def instances_of(self, service: str) -> Sequence[Instance]:
+        """The instances of a service that are spoken of. Raises StoreUnavailable until they are loaded."""
         return self.coordination.fleet.of_service(service, self.coordination.clock())
 
     async def _head_seen(self, head: Head) -> None:

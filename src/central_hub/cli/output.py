@@ -28,6 +28,7 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+        self._warned: set[str] = set()
 
     def json(self, value: Any, *, indent: int | None = 2) -> None:
         """Print the one result of a command for machines."""
@@ -60,6 +61,12 @@ class Output:
         for line in lines[1:]:
             table.add_row(*(Text(cell) for cell in line))
         self._console.print(table)
+
+    def warn(self, sentence: str) -> None:
+        """Say once what a person should know before and after a change."""
+        if sentence not in self._warned:
+            self._warned.add(sentence)
+            self.note(f"warning: {sentence}")
 
     def note(self, text: str) -> None:
         """Say something to the person at the terminal. Machines are not told."""

@@ -16,6 +16,8 @@ from central_hub_client.references import normalised
 from central_hub_client.wire import Position, content_hash
 
 REMOVALS: Final = "removals"
+DELTA: Final = "delta"
+TYPE_REUSE: Final = "type_reuse"
 CONTRACT: Final = "contract"
 """What may be allowed; `contract` only by who has the verb `force`, which was checked before."""
 
@@ -70,6 +72,11 @@ class Write:
         return CONTRACT in self.allow or self.edit.action is Action.ROLLBACK
 
     @property
+    def guards_types(self) -> bool:
+        """Whether a deleted key may only come back as what it was."""
+        return TYPE_REUSE not in self.allow and self.edit.action is not Action.ROLLBACK
+
+    @property
     def key(self) -> Key:
         return self.kind, self.service, self.environment
 
@@ -113,8 +120,12 @@ def plan(write: Write, document: Document | None, head: Head) -> DocumentChange 
 def guard(write: Write, document: Document | None, change: DocumentChange) -> None:
     """Raise what keeps a write from doing by accident what its schemas would allow."""
     current = None if document is None else document.config
-    if current is not None and change.config is not None and write.edit.guards_removals:
+    if current is None or change.config is None or write.kind is Kind.SCHEMA:
+        return
+    if write.edit.guards_removals:
         guards.check_removals(current, change.config, allowed=REMOVALS in write.allow)
+    if write.edit.action is not Action.ROLLBACK:
+        guards.check_delta(current, change.config, allowed=DELTA in write.allow)
 
 
 def _checked(

@@ -12,15 +12,19 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from central_hub.config import key_history
+from central_hub.config.blame import Blame
 from central_hub.config.commit_queue import CommitQueue
 from central_hub.config.conformance import Conformance, OutOfTime
-from central_hub.config.contracts import NOTHING_ASKED, Agreement, Contracts
+from central_hub.config.contracts import Contracts
+from central_hub.config.effect import Foreseen
+from central_hub.config.guards import check_type_reuse
 from central_hub.config.plan import Retry, Write, guard, plan
 from central_hub.config.reach import Inputs, View
 from central_hub.config.snapshot import own_representation
 from central_hub.config.tail import Tail
 from central_hub.connections.database import Database
-from central_hub.errors import Finding, HubError, IdempotencyMismatch, StoreUnavailable
+from central_hub.errors import Finding, HubError, IdempotencyMismatch, StoreUnavailable, Warned
 from central_hub.storage import configs, idempotency
 from central_hub.storage.configs import Action, Commit, Document, DocumentChange, Draft, Head, Kind
 from central_hub.storage.idempotency import Remembered
@@ -31,6 +35,8 @@ _LARGE_BYTES: Final = 32 * 1024
 _CHECKED_IN_TURN_SECONDS: Final = 0.25
 """As long as nobody else can write, schemas may be asked for so long; a write that needs more starts again."""
 _MOST_STARTS: Final = 5
+_MOST_REMOVALS: Final = 100
+_LOOKED_BACK: Final = 500
 _STATUS: Final = {Action.CREATED: "created", Action.DELETED: "deleted"}
 
 Announce = Callable[[Position], Awaitable[bool]]
@@ -43,6 +49,8 @@ class Outcome:
     answer: Mapping[str, Any]
     etag: str
     position: Position
+    foreseen: Foreseen | None = None
+    """Of a write that was only tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +63,10 @@ class _Planned:
     change: DocumentChange | None
     conforms: frozenset[Inputs] = frozenset()
     """What was found to satisfy its schema, if that is still what the change leads to."""
-    agreement: Agreement = NOTHING_ASKED
-    """What the builds that run it say to that."""
-
-    @property
-    def warnings(self) -> tuple[Finding, ...]:
-        """What its author should know."""
-        return () if self.change is None else (*self.change.warnings, *self.agreement.warnings)
+    agreed: frozenset[Inputs] = frozenset()
+    """What the builds that run it have agreed to."""
+    warnings: tuple[Finding, ...] = ()
+    """What its author should know."""
 
     @property
     def claims(self) -> frozenset[Hashable]:
@@ -108,6 +113,7 @@ class ConfigStore:
         self._contracts = contracts
         self._announced = announced
         self._clock = clock
+        self._began: dict[tuple[int, str, str], datetime] = {}
         self._queue: CommitQueue[_Planned, _Done | _Overtaken] = CommitQueue(self._commit)
 
     async def write(self, write: Write) -> Outcome:
@@ -164,7 +170,8 @@ class ConfigStore:
         document, head, view = found
         planned = await self._plan(write, document, head, view)
         if write.dry_run:
-            return _outcome(planned, planned.change, head, document, status="valid")
+            outcome = _outcome(planned, planned.change, head, document, status="valid")
+            return replace(outcome, foreseen=Foreseen(view, planned.change))
         return planned
 
     async def _read_for(
@@ -189,7 +196,39 @@ class ConfigStore:
         conforms = await self._conformance.require(view, change, deadline=deadline)
         agreement = await self._contracts.require(view, change, is_forced=write.forces_contracts, deadline=deadline)
         guard(write, document, change)
-        return _Planned(write, document, head.epoch, change, conforms, agreement)
+        warnings = [*change.warnings, *agreement.warnings, *await self._told_by_the_past(write, document, change)]
+        return _Planned(write, document, head.epoch, change, conforms, agreement.inputs, tuple(warnings))
+
+    async def _told_by_the_past(
+        self, write: Write, document: Document | None, change: DocumentChange
+    ) -> Sequence[Finding]:
+        """What the history of the document has to say to a change of it. Raises TypeReuse."""
+        if document is None or change.kind is Kind.SCHEMA:
+            return []
+        created = key_history.created(change.changes) if write.guards_types else {}
+        if created:
+            async with self._database.reading() as connection:
+                past = await configs.removals(connection, *document.key, limit=_MOST_REMOVALS)
+            check_type_reuse(key_history.reused(created, past))
+        altered = key_history.altered(change.changes)
+        since = self._clock() - key_history.UNTOUCHED_FOR
+        if not altered or await self._is_younger(document, since):
+            return []
+        async with self._database.reading() as connection:
+            untouched = await _untouched(connection, document, altered, since)
+        days = key_history.UNTOUCHED_FOR.days
+        return [Finding(key, Warned.UNTOUCHED_KEY, f"was not touched for {days} days") for key in untouched]
+
+    async def _is_younger(self, document: Document, moment: datetime) -> bool:
+        """Whether a document began after a moment."""
+        name = (self._tail.snapshot.epoch, *document.key) if self._tail.is_loaded else None
+        began = None if name is None else self._began.get(name)
+        if began is None:
+            async with self._database.reading() as connection:
+                began = await configs.began(connection, *document.key)
+            if name is not None and began is not None:
+                self._began[name] = began
+        return began is not None and began > moment
 
     async def _view(self, connection: AsyncConnection, head: Head) -> View:
         """All documents and schemas as they are at `head`: what this replica has applied, and what was added since."""
@@ -237,7 +276,7 @@ class ConfigStore:
                         view,
                         turn.change,
                         is_forced=turn.write.forces_contracts,
-                        known=turn.agreement.inputs,
+                        known=turn.agreed,
                         deadline=deadline,
                     )
                 results.append(planned)
@@ -345,6 +384,21 @@ def _outcome(
     }
     etag = "" if document is None else own_representation(document, head.hub_id, head.epoch).etag
     return Outcome(answer, etag, head.position)
+
+
+async def _untouched(
+    connection: AsyncConnection, document: Document, altered: Sequence[str], since: datetime
+) -> list[str]:
+    """Those of the keys that nobody has altered since. None where that is not told by the newest entries."""
+    blame = Blame(altered)
+    entries = await configs.changes_before(connection, *document.key, before=document.revision + 1, limit=_LOOKED_BACK)
+    for entry in entries:
+        if not blame.missing:
+            break
+        if entry.changed_at < since:
+            return [key for key in altered if key in blame.missing]
+        blame.take(entry)
+    return []
 
 
 def _milliseconds(moment: datetime) -> datetime:

@@ -362,6 +362,21 @@ async def changes_before(
     ]
 
 
+async def removals(
+    connection: AsyncConnection, service: str, environment: str, *, limit: int
+) -> list[list[dict[str, Any]]]:
+    """The newest change lists of a document by which keys went, newest first; redacted ones are left out."""
+    rows = await connection.execute(_REMOVALS, {"service": service, "environment": environment, "limit": limit})
+    return [json.loads(row.changes) for row in rows]
+
+
+async def began(connection: AsyncConnection, service: str, environment: str) -> datetime | None:
+    """When the history of a document begins."""
+    query = sa.select(sa.func.min(log.c.changed_at)).where(log.c.service == service, log.c.environment == environment)
+    found: datetime | None = await connection.scalar(query)
+    return found
+
+
 async def log_before(
     connection: AsyncConnection, wanted: LogFilter, *, before: int | None, limit: int
 ) -> list[LogEntry]:
@@ -535,6 +550,14 @@ def _log_entry(row: Any) -> LogEntry:
         redacted=row.content is None,
     )
 
+
+# Keys go with a removal, and with an object that something else takes the place of.
+_REMOVALS: Final = sa.text("""
+SELECT c.changes FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
+WHERE l.service = :service AND l.environment = :environment AND l.action <> 'schema'
+  AND (c.changes LIKE '%"op":"remove"%' OR c.changes LIKE '%"old":{%')
+ORDER BY l.revision DESC LIMIT :limit
+""")
 
 _HEAD: Final = sa.select(hub_state)
 _LOCK: Final = sa.text("SELECT pg_advisory_xact_lock(:key)").columns(sa.Column("pg_advisory_xact_lock", sa.Text))

@@ -105,6 +105,50 @@ CONFIG: Final[Responses] = {
     304: {"description": "Nothing newer."},
 }
 
+_BEFORE_AND_AFTER: Final = object_schema("before after", {"before": _REVISION, "after": _REVISION})
+_EFFECT: Final = object_schema(
+    "configs further_configs instances size shape",
+    {
+        "configs": {
+            "type": "array",
+            "items": object_schema(
+                "service environment changes instances unread shadowed",
+                {
+                    "service": {"type": "string"},
+                    "environment": {"type": "string"},
+                    "changes": _CHANGES,
+                    "instances": _REVISION,
+                    "unread": {"type": "array", "items": {"type": "string"}},
+                    "shadowed": {
+                        "type": "array",
+                        "items": object_schema("path instances", {"path": {"type": "string"}, "instances": _REVISION}),
+                    },
+                },
+            ),
+        },
+        "further_configs": {**_REVISION, "description": "Those that the token does not cover, and beyond a hundred."},
+        "instances": _REVISION,
+        "size": {
+            "anyOf": [
+                object_schema("bytes keys depth", dict.fromkeys(("bytes", "keys", "depth"), _BEFORE_AND_AFTER)),
+                {"type": "null"},
+            ]
+        },
+        "shape": object_schema(
+            "added removed replaced retyped",
+            dict.fromkeys(("added", "removed", "replaced"), _REVISION)
+            | {
+                "retyped": {
+                    "type": "array",
+                    "items": object_schema(
+                        "path old new", {name: {"type": "string"} for name in ("path", "old", "new")}
+                    ),
+                }
+            },
+        ),
+    },
+) | {"description": "Of a write that was only tried: whom it would reach, and who would notice."}
+
 OUTCOME: Final[Responses] = {
     200: ok(
         "What the write did.",
@@ -120,6 +164,7 @@ OUTCOME: Final[Responses] = {
                 "changes": _CHANGES,
                 "warnings": {"type": "array", "items": _FINDING},
                 "announced": {"type": "boolean"},
+                "effect": _EFFECT,
             },
         ),
         _POSITION_HEADERS,

@@ -13,6 +13,7 @@ from central_hub.api.conditions import parse_tags
 from central_hub.api.encoding import encode
 from central_hub.api.v1.reading import parse_position
 from central_hub.config.edits import Edit
+from central_hub.config.effect import effect_of
 from central_hub.config.plan import CONTRACT, Preconditions, Retry, Write
 from central_hub.config.secret_check import OVERRIDE
 from central_hub.config.store import Outcome
@@ -73,7 +74,10 @@ async def answer_write(hub: CentralHubService, request: Request, grant: Grant, a
     headers = {HUB_REVISION: str(outcome.position)}
     if outcome.etag:
         headers["ETag"] = outcome.etag
-    return Response(encode(outcome.answer), media_type="application/json", headers=headers)
+    answer = dict(outcome.answer)
+    if outcome.foreseen is not None and asked.kind is Kind.DOCUMENT:
+        answer["effect"] = effect_of(outcome.foreseen, hub.instances_of, grant.covers)
+    return Response(encode(answer), media_type="application/json", headers=headers)
 
 
 def permitted(grant: Grant, allow: Collection[str], reason: str | None) -> frozenset[str]:

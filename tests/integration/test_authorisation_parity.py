@@ -24,7 +24,8 @@ UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
 
 ONE = "/api/v1/config/{service}"
 INSTANCE = "/api/v1/discovery/{service}/{instance_id}"
-FLEET = ("/api/v1/config/status/", "/api/v1/discovery/")
+CONTRACTS = "/api/v1/config/contracts/{service}"
+FLEET = ("/api/v1/config/status/", "/api/v1/config/contracts/", "/api/v1/discovery/")
 """Routes that `_global` has no part in: nobody runs it."""
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 JSON_PATCH = {"Content-Type": "application/json-patch+json"}
@@ -98,6 +99,16 @@ WAYS = [
     Way(Verb.WRITE, "DELETE", "/api/v1/config/schema/{service}"),
     read("/api/v1/config/status/{service}"),
     read("/api/v1/discovery/{service}"),
+    read(CONTRACTS),
+    update(f"{CONTRACTS}/pin", builds=[]),
+    Way(
+        Verb.FORCE,
+        "POST",
+        f"{CONTRACTS}/retire",
+        {},
+        {"environment": "{environment}", "build": "1"},
+        also=frozenset({404}),
+    ),
     Way(
         Verb.REGISTER,
         "POST",

@@ -75,6 +75,15 @@ Build = Annotated[str, *written(r"^[!-~]{1,128}$", "a build has 1 to 128 printab
 class Pin(Strict):
     """The builds that count; with `schema`, one build that no instance has run yet."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"properties": {"schema": {"type": "null"}}},
+                {"properties": {"builds": {"minItems": 1, "maxItems": 1}}},
+            ]
+        }
+    )
+
     builds: list[Build] = Field(max_length=200)
     environment: Environment = DEFAULT_ENVIRONMENT
     json_schema: dict[str, Any] | None = Field(default=None, alias="schema")

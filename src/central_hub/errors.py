@@ -45,6 +45,7 @@ class Warned(StrEnum):
     UNHEARD_CONSUMER = "unheard_consumer"
     UNDECLARED_KEY = "undeclared_key"
     UNTOUCHED_KEY = "untouched_key"
+    MANAGED_DOCUMENT = "managed_document"
 
 
 class HubError(Exception):

@@ -69,6 +69,12 @@ def patch(http: httpx2.AsyncClient, *operations: dict[str, Any]) -> Any:
     return http.patch(PATH, content=json.dumps(operations), headers=PATCH)
 
 
+def transact(http: httpx2.AsyncClient, *updates: dict[str, Any], **fields: Any) -> Any:
+    """The first update is of the document that there is."""
+    named = [{"service": SERVICE if number == 0 else f"new-{number}", **one} for number, one in enumerate(updates)]
+    return http.post("/api/v1/config/transaction", json={"updates": named, **fields})
+
+
 def pointer(text: str) -> str:
     return text.replace("~", "~0").replace("/", "~1")
 
@@ -103,6 +109,23 @@ WAYS: dict[str, Ask] = {
     "a version": lambda http, it: http.post(PATH, json=update({"a": 1}, version=it.text)),
     "the reason of a rollback": lambda http, it: http.post(
         f"/api/v1/config/rollback/{SERVICE}", json={"revision": 1, "reason": it.text}
+    ),
+    "a transaction": lambda http, it: transact(http, update({"a": 1}), update({"a": it.text})),
+    "a stale transaction": lambda http, it: transact(http, update({it.text: it.text}, expected_revision=99)),
+    "a key below what is too deep in a transaction": lambda http, it: transact(
+        http, update({"a": it.text}), update(nested(1, [it.text] * 40))
+    ),
+    "a schema in a transaction": lambda http, it: transact(http, {"schema": {"const": it.text}}),
+    "the reason of a transaction": lambda http, it: transact(http, update({"a": 1}), reason=it.text),
+    "the name of who manages": lambda http, it: transact(
+        http, update({"kept": HARMLESS}), managed_by=it.text
+    ),
+    "a name in a transaction": lambda http, it: transact(http, update({"a": 1}, environment=it.text)),
+    "the reason of a whole rollback": lambda http, it: http.post(
+        "/api/v1/config/rollback", json={"revision": 1, "reason": it.text}
+    ),
+    "the reason of a deletion": lambda http, it: http.delete(
+        PATH, params={"reason": it.text}, headers={"If-Match": "*"}
     ),
     "a revision": lambda http, it: http.post(f"/api/v1/config/rollback/{SERVICE}", json={"revision": it.text}),
     "below what is too deep": lambda http, it: http.put("/api/v1/config/new", json=nested(1, [it.text] * 40)),

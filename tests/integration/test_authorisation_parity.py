@@ -62,6 +62,11 @@ def update(route: str, **body: Any) -> Way:
     return Way(Verb.WRITE, "POST", route, {}, {"environment": "{environment}", **body})
 
 
+def transaction(update: dict[str, Any], **fields: Any) -> Way:
+    named = {"service": "{service}", "environment": "{environment}", **update}
+    return Way(Verb.WRITE, "POST", "/api/v1/config/transaction", {}, {"updates": [named], **fields})
+
+
 CONFIG = {"n": 1}
 WAYS = [
     read("/api/v1/config/"),
@@ -88,6 +93,9 @@ WAYS = [
     update("/api/v1/config/update", service="{service}", config={"n": 2}, dry_run=True),
     update("/api/v1/config/validate/{service}", config=CONFIG),
     update("/api/v1/config/rollback/{service}", revision="{revision}"),
+    transaction({"config": CONFIG}),
+    transaction({"config": {"n": 2}}, dry_run=True),
+    transaction({"schema": {"type": "object"}}),
     Way(Verb.WRITE, "PUT", ONE, json=CONFIG, headers={"If-Match": "*"}),
     Way(Verb.WRITE, "PUT", ONE, json=CONFIG),
     Way(Verb.WRITE, "PUT", ONE, {"environment": "{environment}", "dry_run": "true"}, CONFIG, {"If-Match": "*"}),
@@ -131,6 +139,7 @@ OTHER_ROUTES: dict[Route, Verb | None] = {
     ("GET", "/api/v1/keys"): Verb.READ,
     ("GET", "/api/v1/discovery/"): Verb.READ,
     ("GET", "/api/v1/config/history"): Verb.READ,
+    ("POST", "/api/v1/config/rollback"): Verb.WRITE,
     ("POST", "/api/v1/discovery/heartbeat"): Verb.REGISTER,
     ("GET", "/api/v1/audit"): Verb.ADMIN,
     ("GET", "/api/v1/tokens"): Verb.ADMIN,
@@ -210,6 +219,8 @@ def fill(value: Any, values: dict[str, str]) -> Any:
     """The value with its placeholders filled in, at every depth."""
     if isinstance(value, dict):
         return {key: fill(inner, values) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [fill(inner, values) for inner in value]
     return value.format(**values) if isinstance(value, str) else value
 
 

@@ -79,11 +79,15 @@ async def test_a_path_that_climbs_or_breaks_lines_finds_nothing(hub: RunningHub,
     assert "x-evil" not in answer.headers
 
 
-@pytest.mark.parametrize("word", ["transaction"])
-async def test_the_words_of_later_routes_answer_404(hub: RunningHub, word: str) -> None:
-    for target in (f"/api/v1/config/{word}", f"/api/v1/config/{word}/some"):
-        assert_problem(await hub.http.get(target), 404, "not_found")
-        assert_problem(await hub.http.post(target, json={}), 404, "not_found")
+async def test_the_path_of_a_later_route_answers_404(hub: RunningHub) -> None:
+    target = "/api/v1/discovery/some/route"
+    assert_problem(await hub.http.get(target), 404, "not_found")
+    assert_problem(await hub.http.post(target, json={}), 404, "not_found")
+
+
+async def test_the_words_of_routes_are_no_services(hub: RunningHub) -> None:
+    for word in ("transaction", "rollback"):
+        assert_problem(await hub.http.put(f"/api/v1/config/{word}", json={}), 405, "method_not_allowed")
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,19 @@ def check_limits(document: Any) -> None:
                     waiting.append((item, depth + 1, (path, token)))
 
 
+def check_integers(value: Any) -> None:
+    """Raise MalformedJson for an integer beyond ±(2^53−1) in what was parsed without bounds for them."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+        elif isinstance(item, int) and not -MAX_INTEGER <= item <= MAX_INTEGER:
+            raise _beyond_bounds()
+
+
 def canonical(value: Any) -> bytes:
     """The one spelling of a value that hashes are taken over: sorted keys, no white space, UTF-8."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
@@ -157,7 +170,11 @@ def _integer(literal: str) -> int:
         value = int(literal)
         if -MAX_INTEGER <= value <= MAX_INTEGER:
             return value
-    raise MalformedJson("an integer beyond ±(2^53−1) loses digits in most JSON readers: send it as a string")
+    raise _beyond_bounds()
+
+
+def _beyond_bounds() -> MalformedJson:
+    return MalformedJson("an integer beyond ±(2^53−1) loses digits in most JSON readers: send it as a string")
 
 
 def _any_integer(literal: str) -> int:

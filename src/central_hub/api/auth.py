@@ -1,6 +1,6 @@
 """Who is asking: decided from the headers, before anything else of a request is looked at."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -66,11 +66,24 @@ def needs(verb: Verb) -> Callable[[Request], Awaitable[Grant]]:
 
 def authorise(grant: Grant, service: str, environment: str) -> None:
     """Raise InvalidName or Forbidden unless the names are well-formed and in the token's scope."""
+    _check_names(service, environment)
+    if not grant.covers(service, environment):
+        raise Forbidden(f"this token does not cover {service} in environment {environment}")
+
+
+def authorise_all(grant: Grant, keys: Iterable[tuple[str, str]]) -> None:
+    """The same for several documents: all names are looked at before the scope."""
+    keys = list(keys)
+    for service, environment in keys:
+        _check_names(service, environment)
+    for service, environment in keys:
+        authorise(grant, service, environment)
+
+
+def _check_names(service: str, environment: str) -> None:
     if not is_document_name(service):
         raise _invalid_service()
     check_environment(environment)
-    if not grant.covers(service, environment):
-        raise Forbidden(f"this token does not cover {service} in environment {environment}")
 
 
 def check_environment(environment: str) -> None:

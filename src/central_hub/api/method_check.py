@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from central_hub.api.problems import send_problem
 from central_hub.errors import MethodNotAllowed, NotFound
 
-NOT_YET: Final = re.compile(r"/api/v1/(discovery/[^/]+/route|config/transaction(/[^/]+)?)\Z")
+NOT_YET: Final = re.compile(r"/api/v1/discovery/[^/]+/route\Z")
 """Paths of the contract that do not exist yet, and look like others that do."""
 
 

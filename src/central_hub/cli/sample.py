@@ -5,7 +5,7 @@ from importlib import resources
 from typing import Final
 
 from central_hub.config.edits import Replace
-from central_hub.config.plan import Preconditions, Write
+from central_hub.config.plan import Preconditions, Transaction, Write
 from central_hub.errors import Conflict
 from central_hub.service import CentralHubService
 from central_hub_client.wire import DEFAULT_ENVIRONMENT
@@ -28,12 +28,11 @@ async def load_sample(hub: CentralHubService) -> int:
             service=service,
             environment=DEFAULT_ENVIRONMENT,
             edit=Replace(json.loads(file.read_text(encoding="utf-8"))),
-            author=AUTHOR,
             reason="sample fleet",
             preconditions=Preconditions(must_not_exist=True),
         )
         try:
-            await hub.store.write(write)
+            await hub.store.write(Transaction((write,), author=AUTHOR))
         except Conflict:  # somebody was faster
             continue
         loaded += 1

@@ -1,9 +1,9 @@
-"""Hold what a change leads to against the schemas of everybody whom it reaches."""
+"""Hold what changes lead to against the schemas of everybody whom they reach."""
 
 import asyncio
 import math
 import time
-from collections.abc import Container
+from collections.abc import Collection, Container
 from typing import Final
 
 from central_hub.config.reach import Check, Inputs, View, checks_of
@@ -23,7 +23,7 @@ class OutOfTime(Exception):
 
 
 class Conformance:
-    """Knows whether a change leaves every config it reaches as the schemas want it."""
+    """Knows whether changes leave every config they reach as the schemas want it."""
 
     def __init__(self, checker: SchemaChecker) -> None:
         self._checker = checker
@@ -32,7 +32,7 @@ class Conformance:
     async def require(
         self,
         view: View,
-        change: DocumentChange,
+        changes: Collection[DocumentChange],
         *,
         known: Container[Inputs] | None = None,
         deadline: float = math.inf,
@@ -42,10 +42,12 @@ class Conformance:
         Returns what was found right, which the next time is `known` and not looked at again. After `deadline`, on the
         monotonic clock, nothing more is begun: OutOfTime.
         """
-        checks = checks_of(view, change)
+        checks = checks_of(view, changes)
         waiting = [check for check in checks if known is None or check.inputs not in known]
-        if known is None and change.kind is Kind.SCHEMA and change.config is not None:
-            await self._checker.compile(to_text(change.config).encode())
+        if known is None:
+            for schema in (change.config for change in changes if change.kind is Kind.SCHEMA):
+                if schema is not None:
+                    await self._checker.compile(to_text(schema).encode())
         findings: list[Finding] = []
         while waiting and len(findings) < MAX_VIOLATIONS:
             if time.monotonic() > deadline:
@@ -54,7 +56,7 @@ class Conformance:
             for found in await asyncio.gather(*map(self._findings, some)):
                 findings += found
         if findings:
-            raise _refusal(change, findings[:MAX_VIOLATIONS])
+            raise _refusal(changes, findings[:MAX_VIOLATIONS])
         return frozenset(check.inputs for check in checks)
 
     async def _findings(self, check: Check) -> list[Finding]:
@@ -89,12 +91,12 @@ def _finding(check: Check, violation: Violation) -> Finding:
     )
 
 
-def _refusal(change: DocumentChange, findings: list[Finding]) -> SchemaViolation | SecretRejected:
+def _refusal(changes: Collection[DocumentChange], findings: list[Finding]) -> SchemaViolation | SecretRejected:
     secrets = [finding for finding in findings if finding.keyword == _SECRET]
     shown = "; ".join(_sentence(finding) for finding in (secrets or findings)[:3])
     if secrets:
         return SecretRejected(f"a schema marks these as secrets: {shown}; nothing was kept", errors=secrets)
-    if change.kind is Kind.SCHEMA:
+    if all(change.kind is Kind.SCHEMA for change in changes):
         return SchemaViolation(
             f"the schema refuses a config that there is: {shown}; change that first", errors=findings
         )

@@ -66,13 +66,15 @@ def common_keys(told: Sequence[Iterable[str]]) -> tuple[str, ...]:
     return tuple(sorted(frozenset.intersection(*map(frozenset, told)))) if told else ()
 
 
-def places_of(consumers: Iterable[Key], change: DocumentChange) -> list[Key]:
-    """Where consumers are whose effective config a change may alter."""
-    return sorted(
-        (service, environment)
-        for service, environment in consumers
-        if change.service in (GLOBAL, service) and change.environment in (DEFAULT_ENVIRONMENT, environment)
-    )
+def places_of(consumers: Iterable[Key], changes: Collection[DocumentChange]) -> list[Key]:
+    """Where consumers are whose effective config the changes may alter."""
+    return sorted(place for place in consumers if any(may_alter(change, place) for change in changes))
+
+
+def may_alter(change: DocumentChange, place: Key) -> bool:
+    """Whether the effective config of a place has the changed document among its layers."""
+    service, environment = place
+    return change.service in (GLOBAL, service) and change.environment in (DEFAULT_ENVIRONMENT, environment)
 
 
 def inputs_of(view: View, place: Key, version: int) -> Inputs:

@@ -8,8 +8,8 @@ import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from central_hub.config.consumers import (
     declared_by_nobody,
     inputs_of,
     key_of,
+    may_alter,
     places_of,
     reasons,
     supplied_by,
@@ -56,10 +57,17 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What the consumers say to a change: what was looked at, and what its author should know."""
+    """What the consumers say to changes: what was looked at, and what their author should know."""
 
     inputs: frozenset[Inputs] = frozenset()
     warnings: tuple[Finding, ...] = ()
+    """Of the configs that all of the changes lead to."""
+    undeclared: Mapping[Key, tuple[Finding, ...]] = field(default_factory=dict)
+    """Of each document, the changed keys that no build declares."""
+
+    def of_change(self, change: DocumentChange) -> tuple[Finding, ...]:
+        """What is to be said of one of the changes by itself."""
+        return self.undeclared.get(change.key, ()) if change.kind is Kind.DOCUMENT else ()
 
 
 NOTHING_ASKED: Final = Agreement()
@@ -74,6 +82,11 @@ class Standing:
     instances: tuple[str, ...]
     present: Verdict | None
     proposed: Verdict | None
+
+    @property
+    def place(self) -> Key:
+        """Whose config it is."""
+        return self.consumer.service, self.consumer.environment
 
     @property
     def is_broken(self) -> bool:
@@ -164,23 +177,24 @@ class Contracts:
     async def require(
         self,
         view: View,
-        change: DocumentChange,
+        changes: Collection[DocumentChange],
         *,
-        is_forced: bool,
+        forced: Collection[Key] = (),
         known: Container[Inputs] | None = None,
         deadline: float = math.inf,
     ) -> Agreement:
-        """Raise ContractViolation for what builds would refuse that accept the present, unless it `is_forced`.
+        """Raise ContractViolation for what builds would refuse that accept the present.
+
+        What changes of `forced` documents lead to is made all the same.
 
         What is `known` from an earlier agreement is not looked at again. After `deadline`, on the monotonic clock,
         nothing more is begun: OutOfTime.
         """
-        if change.kind is Kind.SCHEMA:
-            return NOTHING_ASKED
-        places = places_of(self._known, change)
+        documents = [change for change in changes if change.kind is Kind.DOCUMENT]
+        places = places_of(self._known, documents)
         if not places:
             return NOTHING_ASKED
-        after = view.after(change)
+        after = view.after(documents)
         inputs: set[Inputs] = set()
         standings: list[Standing] = []
         for place in places:
@@ -192,9 +206,14 @@ class Contracts:
                 raise OutOfTime
             standings += await self.standings(view, place, after)
         objecting = [standing for standing in standings if standing.objections]
-        if objecting and not is_forced:
-            raise _refusal(objecting)
-        return Agreement(frozenset(inputs), tuple(_warnings(change, standings, objecting)))
+        forcing = [change for change in documents if change.key in forced]
+        held = [standing for standing in objecting if not any(may_alter(change, standing.place) for change in forcing)]
+        if held:
+            raise _refusal(held)
+        undeclared = {
+            change.key: tuple(_undeclared(change, standings)) for change in documents if change.service != GLOBAL
+        }
+        return Agreement(frozenset(inputs), tuple(_warnings(standings, objecting)), undeclared)
 
     async def standings(self, view: View, place: Key, after: View | None = None) -> list[Standing]:
         """What the consumers of a place make of its config in `view`, and of the one in `after`.
@@ -361,9 +380,7 @@ def _refusal(objecting: Sequence[Standing]) -> ContractViolation:
     )
 
 
-def _warnings(
-    change: DocumentChange, standings: Sequence[Standing], objecting: Sequence[Standing]
-) -> Iterable[Finding]:
+def _warnings(standings: Sequence[Standing], objecting: Sequence[Standing]) -> Iterable[Finding]:
     for standing in objecting:
         for finding in findings_of(standing)[:_WORDS]:
             yield replace(finding, code=Warned.OVERRIDDEN_CONTRACT, message=f"{finding.message}; it was overridden")
@@ -376,8 +393,6 @@ def _warnings(
             yield _unheard(standing, why)
         elif standing.proposed is not None and standing.proposed.unusable is not None:
             yield _unheard(standing, standing.proposed.unusable)
-    if change.service != GLOBAL:
-        yield from _undeclared(change, standings)
 
 
 def _unheard(standing: Standing, why: str) -> Finding:
@@ -395,7 +410,11 @@ def _unheard(standing: Standing, why: str) -> Finding:
 
 def _undeclared(change: DocumentChange, standings: Sequence[Standing]) -> Iterable[Finding]:
     changed = [str(item["path"]) for item in change.changes if item["op"] != "remove"]
-    told = [standing.proposed.unknown for standing in standings if standing.proposed and not standing.is_broken]
+    told = [
+        standing.proposed.unknown
+        for standing in standings
+        if standing.proposed and not standing.is_broken and may_alter(change, standing.place)
+    ]
     for key in declared_by_nobody(told, changed)[:MAX_VIOLATIONS]:
         yield Finding(key, Warned.UNDECLARED_KEY, f"is declared by no build of {change.service}")
 

@@ -1,4 +1,4 @@
-"""What a change would do, before it is done: to which configs, of how many instances, and who would notice. Pure."""
+"""What changes would do, before it is done: to which configs, of how many instances, and who would notice. Pure."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,29 +21,30 @@ Covers = Callable[[str, str], bool]
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """All there is to know of a change that is not made: what stands, and what would become of it."""
+    """All there is to know of changes of documents that are not made: what stands, and what would become of it."""
 
     view: View
-    change: DocumentChange | None
+    changes: tuple[DocumentChange, ...]
 
 
 def effect_of(foreseen: Foreseen, instances_of: InstancesOf, covers: Covers) -> dict[str, Any]:
     """The effect, as it is told to somebody whose scope `covers` may not be all of it: the rest is counted only."""
-    change = foreseen.change
-    altered = [] if change is None else list(_altered(foreseen.view, change, instances_of))
+    changes = foreseen.changes
+    altered = list(_altered(foreseen.view, changes, instances_of)) if changes else []
     shown = [config for config in altered if covers(config["service"], config["environment"])]
     return {
         "configs": shown[:MAX_CONFIGS],
         "further_configs": len(altered) - len(shown[:MAX_CONFIGS]),
         "instances": sum(config["instances"] for config in altered),
-        "size": None if change is None else _size(foreseen.view, change),
-        "shape": _shape([] if change is None else change.changes),
+        "size": _size(foreseen.view, changes) if changes else None,
+        "shape": _shape([altered for change in changes for altered in change.changes]),
     }
 
 
-def _altered(view: View, change: DocumentChange, instances_of: InstancesOf) -> Iterable[dict[str, Any]]:
-    after = view.after(change)
-    for service, environment in _places(after, change, instances_of):
+def _altered(view: View, made: Sequence[DocumentChange], instances_of: InstancesOf) -> Iterable[dict[str, Any]]:
+    after = view.after(made)
+    own = {change.service for change in made}
+    for service, environment in sorted({place for change in made for place in _places(after, change, instances_of)}):
         before, then = view.effective(service, environment), after.effective(service, environment)
         changes = diff.changes(before or {}, then or {})
         if not changes and (before is None) == (then is None):
@@ -55,12 +56,12 @@ def _altered(view: View, change: DocumentChange, instances_of: InstancesOf) -> I
             "environment": environment,
             "changes": changes,
             "instances": len(instances),
-            "unread": [] if change.service == GLOBAL else _unread(leaves, instances),
+            "unread": _unread(leaves, instances) if service in own else [],
             "shadowed": _shadowed(leaves, instances),
         }
 
 
-def _places(view: View, change: DocumentChange, instances_of: InstancesOf) -> list[Key]:
+def _places(view: View, change: DocumentChange, instances_of: InstancesOf) -> set[Key]:
     """The configs that a change may alter: also of environments that only have instances."""
     services = {change.service} if change.service != GLOBAL else {service for service, _ in view.documents} - {GLOBAL}
     found = {
@@ -75,7 +76,7 @@ def _places(view: View, change: DocumentChange, instances_of: InstancesOf) -> li
         if service != GLOBAL
         for instance in instances_of(service)
     }
-    return sorted(key for key in found if change.environment in (DEFAULT_ENVIRONMENT, key[1]))
+    return {key for key in found if change.environment in (DEFAULT_ENVIRONMENT, key[1])}
 
 
 def _leaves(changes: Iterable[dict[str, Any]]) -> list[str]:
@@ -113,12 +114,17 @@ def _is_in(pointer: str, keys: set[str]) -> bool:
     return False
 
 
-def _size(view: View, change: DocumentChange) -> dict[str, dict[str, int]]:
-    document = view.documents.get(change.key)
-    before = size_of((None if document is None else document.config) or {})
-    after = size_of(change.config or {})
+def _size(view: View, changes: Sequence[DocumentChange]) -> dict[str, dict[str, int]]:
+    """Of all changed documents: their bytes and keys together, and the depth of the deepest."""
+    documents = [view.documents.get(change.key) for change in changes]
+    before = [size_of((None if document is None else document.config) or {}) for document in documents]
+    after = [size_of(change.config or {}) for change in changes]
     return {
-        name: {"before": getattr(before, name), "after": getattr(after, name)} for name in ("bytes", "keys", "depth")
+        name: {
+            "before": total(getattr(size, name) for size in before),
+            "after": total(getattr(size, name) for size in after),
+        }
+        for name, total in (("bytes", sum), ("keys", sum), ("depth", max))
     }
 
 

@@ -1,7 +1,7 @@
 """The past of documents, read from the audit log: pages, differences, and configs as they were."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,9 +13,9 @@ from central_hub.config.blame import Blame
 from central_hub.config.layering import layer_keys
 from central_hub.config.snapshot import Representation, own_representation, represent
 from central_hub.connections.database import Database
-from central_hub.errors import EpochChanged, HistoryGone, InvalidRequest, NotFound
+from central_hub.errors import Conflict, EpochChanged, HistoryGone, InvalidRequest, NotFound
 from central_hub.storage import configs
-from central_hub.storage.configs import Action, Document, Head, Kind, LogEntry, LogFilter, LoggedChange
+from central_hub.storage.configs import Action, Document, Head, Key, Kind, LogEntry, LogFilter, LoggedChange
 from central_hub_client.wire import Position
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
@@ -42,6 +42,18 @@ class PastConfig:
 
     representation: Representation
     layers: list[Document]
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a document or schema was before the commit that it still is of; `config` is None where there was none."""
+
+    kind: Kind
+    service: str
+    environment: str
+    config: dict[str, Any] | None
+    present_revision: str
+    """What a writer names as the revision that it has seen."""
 
 
 class ConfigHistory:
@@ -119,6 +131,23 @@ class ConfigHistory:
         if content is None:
             raise _not_yet(at)
         return content
+
+    async def changed_by(self, at: str) -> tuple[Position, list[Key]]:
+        """The position of a commit, and the documents and schemas that it changed."""
+        async with self._database.reading() as connection:
+            revision = await _revision(connection, await configs.head(connection), at)
+            epoch, changed = (
+                await configs.epoch_of(connection, revision),
+                await configs.changed_in(connection, revision),
+            )
+        if epoch is None:
+            raise NotFound(f"there is no revision {at}")
+        return Position(epoch, revision), changed
+
+    async def before(self, position: Position, changed: Sequence[Key]) -> list[Before]:
+        """What each was before the commit that changed them. Raises Conflict where one has been changed since."""
+        async with self._database.reading() as connection:
+            return [await _before(connection, position, *key) for key in changed]
 
     async def config_at(self, service: str, environment: str, at: str, *, own: bool) -> PastConfig:
         """A config as it was at a position or a time: effective, or the document by itself."""
@@ -210,6 +239,26 @@ async def _document(connection: AsyncConnection, entry: LogEntry) -> Document:
         previous_revision=None if before is None else before.revision,
         changed_at=entry.changed_at,
         changed_by=entry.changed_by,
+    )
+
+
+async def _before(
+    connection: AsyncConnection, position: Position, kind: Kind, service: str, environment: str
+) -> Before:
+    present = await configs.get(connection, service, environment, kind)
+    if present is None or present.revision != position.revision:
+        raise Conflict(
+            f"the {kind} of {service} in environment {environment} has been changed since revision {position}: take"
+            " the later changes back first, or roll that document back by itself",
+            extra={"current_revision": 0 if present is None else present.revision},
+        )
+    entry = await configs.as_of(connection, service, environment, position.revision - 1, kind)
+    return Before(
+        kind,
+        service,
+        environment,
+        config=None if entry is None else _content(entry),
+        present_revision="0" if present.config is None else str(present.revision),
     )
 
 

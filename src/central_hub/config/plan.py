@@ -3,11 +3,13 @@
 Raises the HubError of the first rule that the write breaks, in the order of the contract.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from central_hub.config import diff, guards
 from central_hub.config.edits import Edit, next_version, require_existing
+from central_hub.config.refusal import Refused, refusal_of_all
 from central_hub.config.secret_check import check_schema_secrets, check_secrets
 from central_hub.config.snapshot import own_representation
 from central_hub.errors import Conflict, Finding, HubError, PreconditionRequired
@@ -20,6 +22,8 @@ DELTA: Final = "delta"
 TYPE_REUSE: Final = "type_reuse"
 CONTRACT: Final = "contract"
 """What may be allowed; `contract` only by who has the verb `force`, which was checked before."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +59,84 @@ class Write:
     service: str
     environment: str
     edit: Edit
-    author: str
     version: str | None = None
     reason: str | None = None
     allow: frozenset[str] = frozenset()
     preconditions: Preconditions = field(default_factory=Preconditions)
-    retry: Retry | None = None
-    dry_run: bool = False
-    size_bytes: int = 0
     kind: Kind = Kind.DOCUMENT
     """What is written: the document, or the schema under the same name."""
 
+    takes_back: bool = False
+    """Whether this is a part of taking a whole revision back, also where that deletes."""
+
+    @property
+    def is_way_back(self) -> bool:
+        """Whether this goes back to what was, which must be open at any time."""
+        return self.takes_back or self.edit.action is Action.ROLLBACK
+
     @property
     def forces_contracts(self) -> bool:
-        """Whether what runs is only heard: a way back must be open at any time."""
-        return CONTRACT in self.allow or self.edit.action is Action.ROLLBACK
+        """Whether what runs is only heard."""
+        return CONTRACT in self.allow or self.is_way_back
 
     @property
     def guards_types(self) -> bool:
         """Whether a deleted key may only come back as what it was."""
-        return TYPE_REUSE not in self.allow and self.edit.action is not Action.ROLLBACK
+        return TYPE_REUSE not in self.allow and not self.is_way_back
 
     @property
     def key(self) -> Key:
         return self.kind, self.service, self.environment
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Writes that become one revision or nothing. Of each document and schema there is one at most."""
+
+    writes: tuple[Write, ...]
+    author: str
+    retry: Retry | None = None
+    dry_run: bool = False
+    size_bytes: int = 0
+    managed_by: str | None = None
+    """Who looks after these documents from now on, from outside; None leaves that as it is."""
+    is_single: bool = True
+    """Whether it was asked for as the one write that it is, and is answered so."""
+
+    @property
+    def keys(self) -> list[Key]:
+        return [write.key for write in self.writes]
+
+
+def plan_all(
+    transaction: Transaction, documents: Sequence[Document | None], head: Head
+) -> tuple[DocumentChange | None, ...]:
+    """What `plan` says of each write. Raises the HubError of the first rule that any of them breaks."""
+    changes = _each(plan, transaction.writes, documents, [head] * len(documents))
+    guards.check_labels(transaction.managed_by)
+    return tuple(changes)
+
+
+def guard_all(
+    transaction: Transaction, documents: Sequence[Document | None], changes: Sequence[DocumentChange | None]
+) -> None:
+    """What `guard` says of each."""
+    _each(guard, transaction.writes, documents, changes)
+
+
+def _each(rule: Callable[..., T], writes: Sequence[Write], *of_each: Sequence[Any]) -> list[T]:
+    done: list[T] = []
+    refused: list[Refused] = []
+    for write, *arguments in zip(writes, *of_each, strict=True):
+        try:
+            done.append(rule(write, *arguments))
+        except HubError as error:
+            if len(writes) == 1:
+                raise
+            refused.append((write.service, write.environment, error))
+    if refused:
+        raise refusal_of_all(refused)
+    return done
 
 
 def plan(write: Write, document: Document | None, head: Head) -> DocumentChange | None:
@@ -100,7 +158,7 @@ def plan(write: Write, document: Document | None, head: Head) -> DocumentChange 
     warnings: list[Finding] = []
     if proposed is not None:
         proposed, warnings = _checked(write, proposed, current)
-        guards.check_labels(write.version, write.reason)
+    guards.check_labels(write.version, write.reason)
     label = None if document is None else document.version
     is_same = proposed is not None and current is not None and diff.same(current, proposed)
     if is_same and write.version in (None, label):
@@ -113,19 +171,21 @@ def plan(write: Write, document: Document | None, head: Head) -> DocumentChange 
         version=_version(write, document, proposed),
         changes=diff.changes(current or {}, proposed or {}),
         previous_revision=None if document is None else document.revision,
+        reason=write.reason,
         warnings=tuple(warnings),
     )
 
 
-def guard(write: Write, document: Document | None, change: DocumentChange) -> None:
+def guard(write: Write, document: Document | None, change: DocumentChange | None) -> None:
     """Raise what keeps a write from doing by accident what its schemas would allow."""
     current = None if document is None else document.config
-    if current is None or change.config is None or write.kind is Kind.SCHEMA:
+    proposed = None if change is None else change.config
+    if current is None or proposed is None or write.kind is Kind.SCHEMA:
         return
     if write.edit.guards_removals:
-        guards.check_removals(current, change.config, allowed=REMOVALS in write.allow)
-    if write.edit.action is not Action.ROLLBACK:
-        guards.check_delta(current, change.config, allowed=DELTA in write.allow)
+        guards.check_removals(current, proposed, allowed=REMOVALS in write.allow)
+    if not write.is_way_back:
+        guards.check_delta(current, proposed, allowed=DELTA in write.allow)
 
 
 def _checked(
@@ -166,7 +226,7 @@ def check_preconditions(preconditions: Preconditions, document: Document | None,
     if preconditions.etags is not None:
         if etag is None or not ("*" in preconditions.etags or etag in preconditions.etags):
             raise _conflict("the document is not the one that If-Match names", document, head, etag)
-    elif preconditions.required_to_replace and live:
+    elif preconditions.required_to_replace and preconditions.expected is None and live:
         raise PreconditionRequired(
             "replacing or deleting a document needs If-Match with its ETag (GET with own=true), so that nobody's"
             " change is lost",

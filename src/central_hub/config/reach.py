@@ -1,8 +1,8 @@
 """Which effective configs a change alters, and the schemas that they are held against. Pure."""
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ Inputs = tuple[Key, int, tuple[tuple[Key, int], ...]]
 
 _NOBODY: Final = datetime.min.replace(tzinfo=UTC)
 _PROPOSED: Final = 0
+_EVERY: Final = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,10 @@ class View:
             _over(snapshot.schemas, [schema for commit in later for schema in commit.schemas]),
         )
 
+    def find(self, kind: Kind, service: str, environment: str) -> Document | None:
+        """The document or schema, its tombstone, or None where there never was one."""
+        return (self.schemas if kind is Kind.SCHEMA else self.documents).get((service, environment))
+
     def layers(self, service: str, environment: str) -> list[Document]:
         """The documents and tombstones under a config, lowest first."""
         return layers_of(lambda *key: self.documents.get(key), service, environment)
@@ -71,34 +76,37 @@ class View:
         is_there = any(layer.service == service and layer.config is not None for layer in layers)
         return effective(layers) if is_there else None
 
-    def after(self, change: DocumentChange, revision: int = _PROPOSED) -> "View":
-        """The same with a change made, as the revision that it will be."""
-        changed = Document(
-            service=change.service,
-            environment=change.environment,
-            config=change.config,
-            version=change.version,
-            revision=revision,
-            previous_revision=change.previous_revision,
-            changed_at=_NOBODY,
-            changed_by="",
-        )
-        if change.kind is Kind.SCHEMA:
-            return replace(self, schemas=_over(self.schemas, [changed]))
-        return replace(self, documents=_over(self.documents, [changed]))
+    def after(self, changes: Iterable[DocumentChange], revision: int = _PROPOSED) -> "View":
+        """The same with changes made, as the revision that they will be."""
+        changed: dict[Kind, list[Document]] = {Kind.DOCUMENT: [], Kind.SCHEMA: []}
+        for change in changes:
+            document = Document(
+                service=change.service,
+                environment=change.environment,
+                config=change.config,
+                version=change.version,
+                revision=revision,
+                previous_revision=change.previous_revision,
+                changed_at=_NOBODY,
+                changed_by="",
+            )
+            changed[change.kind].append(document)
+        return View(_over(self.documents, changed[Kind.DOCUMENT]), _over(self.schemas, changed[Kind.SCHEMA]))
 
 
-def checks_of(view: View, change: DocumentChange) -> list[Check]:
-    """Every config that `change` alters, or holds against another schema, where it has one to satisfy."""
-    is_schema = change.kind is Kind.SCHEMA
+def checks_of(view: View, changes: Collection[DocumentChange]) -> list[Check]:
+    """Every config that the changes alter, or hold against another schema, where it has one to satisfy then."""
     named = {service for service, _ in view.schemas}
-    if change.service not in named and not is_schema and change.service != GLOBAL:
+    named |= {change.service for change in changes if change.kind is Kind.SCHEMA}
+    altered = {(_EVERY if _is_for_every_service(change) else change.service, change.environment) for change in changes}
+    reached = named if any(map(_is_for_every_service, changes)) else named & {service for service, _ in altered}
+    if not reached:
         return []  # the usual case: nothing to copy
-    after = view.after(change)
-    reached = named if change.service == GLOBAL and not is_schema else {change.service}
+    after = view.after(changes)
     checks = []
     for service, environment in _configs_of(after, reached):
-        if change.environment not in (DEFAULT_ENVIRONMENT, environment):
+        places = ((name, place) for name in (_EVERY, service) for place in (DEFAULT_ENVIRONMENT, environment))
+        if altered.isdisjoint(places):
             continue
         schema = schema_of(after.schemas, service, environment)
         layers = after.layers(service, environment)
@@ -107,9 +115,12 @@ def checks_of(view: View, change: DocumentChange) -> list[Check]:
     return checks
 
 
-def _configs_of(view: View, services: Iterable[str]) -> list[Key]:
+def _is_for_every_service(change: DocumentChange) -> bool:
+    return change.service == GLOBAL and change.kind is Kind.DOCUMENT
+
+
+def _configs_of(view: View, services: set[str]) -> list[Key]:
     """The places where configs of services may differ: where they, or `_global`, have a document or a schema."""
-    services = set(services)
     environments: dict[str, set[str]] = {service: {DEFAULT_ENVIRONMENT} for service in services}
     everywhere: set[str] = set()
     for service, environment in [*view.documents, *view.schemas]:

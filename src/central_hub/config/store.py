@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,17 +16,18 @@ from central_hub.config import key_history
 from central_hub.config.blame import Blame
 from central_hub.config.commit_queue import CommitQueue
 from central_hub.config.conformance import Conformance, OutOfTime
-from central_hub.config.contracts import Contracts
+from central_hub.config.contracts import NOTHING_ASKED, Agreement, Contracts
 from central_hub.config.effect import Foreseen
 from central_hub.config.guards import check_type_reuse
-from central_hub.config.plan import Retry, Write, guard, plan
+from central_hub.config.outcome import Outcome, Result, outcome_of, same_answer
+from central_hub.config.plan import Retry, Transaction, Write, guard_all, plan_all
 from central_hub.config.reach import Inputs, View
-from central_hub.config.snapshot import own_representation
+from central_hub.config.refusal import Refused, refusal_of_all
 from central_hub.config.tail import Tail
 from central_hub.connections.database import Database
-from central_hub.errors import Finding, HubError, IdempotencyMismatch, StoreUnavailable, Warned
+from central_hub.errors import Finding, HubError, StoreUnavailable, TypeReuse, Warned
 from central_hub.storage import configs, idempotency
-from central_hub.storage.configs import Action, Commit, Document, DocumentChange, Draft, Head, Kind
+from central_hub.storage.configs import Commit, Document, DocumentChange, Draft, Head, Key, Kind, Stored
 from central_hub.storage.idempotency import Remembered
 from central_hub_client.wire import Position
 
@@ -37,58 +38,84 @@ _CHECKED_IN_TURN_SECONDS: Final = 0.25
 _MOST_STARTS: Final = 5
 _MOST_REMOVALS: Final = 100
 _LOOKED_BACK: Final = 500
-_STATUS: Final = {Action.CREATED: "created", Action.DELETED: "deleted"}
 
 Announce = Callable[[Position], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a write did: what its author is told, the document's new ETag, and how far the log has come."""
-
-    answer: Mapping[str, Any]
-    etag: str
-    position: Position
-    foreseen: Foreseen | None = None
-    """Of a write that was only tried."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Planned:
-    """What a write comes to, if the document is still this one when its turn has come."""
+    """What a transaction comes to, if the documents are still these when its turn has come."""
 
-    write: Write
-    document: Document | None
+    transaction: Transaction
+    documents: tuple[Document | None, ...]
     epoch: int
-    change: DocumentChange | None
+    changes: tuple[DocumentChange | None, ...]
     conforms: frozenset[Inputs] = frozenset()
-    """What was found to satisfy its schema, if that is still what the change leads to."""
-    agreed: frozenset[Inputs] = frozenset()
-    """What the builds that run it have agreed to."""
-    warnings: tuple[Finding, ...] = ()
-    """What its author should know."""
+    """What was found to satisfy its schema, if that is still what the changes lead to."""
+    agreed: Agreement = NOTHING_ASKED
+    """What the builds that run it have to say."""
+    told: tuple[tuple[Finding, ...], ...] = ()
+    """What the author of each write should know."""
+
+    @property
+    def changing(self) -> tuple[DocumentChange, ...]:
+        """The changes of those writes that change something."""
+        return tuple(change for change in self.changes if change is not None)
+
+    @property
+    def changing_documents(self) -> tuple[DocumentChange, ...]:
+        """Those of documents."""
+        return tuple(change for change in self.changing if change.kind is Kind.DOCUMENT)
+
+    @property
+    def forced(self) -> frozenset[tuple[str, str]]:
+        """The documents whose change is made whatever the builds say that run it."""
+        return frozenset(
+            (write.service, write.environment) for write in self.transaction.writes if write.forces_contracts
+        )
 
     @property
     def claims(self) -> frozenset[Hashable]:
-        """The document, and the Idempotency-Key: of those there is one in a commit."""
-        retry = self.write.retry
-        return frozenset({self.write.key} if retry is None else {self.write.key, (retry.token_id, retry.key)})
+        """The documents, and the Idempotency-Key: of those there is one in a commit."""
+        retry = self.transaction.retry
+        keys: list[Hashable] = [*self.transaction.keys]
+        return frozenset(keys if retry is None else [*keys, (retry.token_id, retry.key)])
 
-    def still_holds(self, head: Head, revision: int | None) -> bool:
-        """Whether the document is the one that was planned for, now that nobody else can change it."""
-        return head.epoch == self.epoch and revision == (None if self.document is None else self.document.revision)
+    def still_holds(self, head: Head, stored: Mapping[Key, Stored]) -> bool:
+        """Whether the documents are those that were planned for, now that nobody else can change them."""
+        revisions = [stored[key].revision if key in stored else None for key in self.transaction.keys]
+        return head.epoch == self.epoch and revisions == [
+            None if document is None else document.revision for document in self.documents
+        ]
+
+    def results(self, commit: Commit | None, stored: Mapping[Key, Stored]) -> list[Result]:
+        """What each write did; without a commit, what it would."""
+        writes = self.transaction.writes
+        return [
+            Result(
+                write,
+                change,
+                before,
+                before if commit is None or change is None else commit.find(*write.key),
+                told,
+                stored[write.key].managed_by if write.key in stored else None,
+            )
+            for write, change, before, told in zip(
+                writes, self.changes, self.documents, self.told or ((),) * len(writes), strict=True
+            )
+        ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What came of a write, and its commit: None where nothing had to be stored."""
+    """What came of a transaction, and its commit: None where nothing had to be stored."""
 
     outcome: Outcome
     commit: Commit | None = None
 
 
 class _Overtaken:
-    """What a write was checked against has moved, and checking it again takes too long to do it in its turn."""
+    """What a transaction was checked against has moved, and checking it again takes too long to do it in its turn."""
 
 
 _Settled = _Done | _Overtaken | HubError
@@ -116,13 +143,13 @@ class ConfigStore:
         self._began: dict[tuple[int, str, str], datetime] = {}
         self._queue: CommitQueue[_Planned, _Done | _Overtaken] = CommitQueue(self._commit)
 
-    async def write(self, write: Write) -> Outcome:
-        """Carry out one write. Raises the HubError of the first rule that it breaks, and StoreUnavailable."""
+    async def write(self, transaction: Transaction) -> Outcome:
+        """Carry out all of its writes or none. Raises the HubError of the first rule broken, and StoreUnavailable."""
         self._tail.check_writable()
-        planned: _Planned | Outcome | None = await self._plan_on_snapshot(write)
+        planned: _Planned | Outcome | None = await self._plan_on_snapshot(transaction)
         for _ in range(_MOST_STARTS):
             if planned is None:
-                planned = await self._plan_on_store(write)
+                planned = await self._plan_on_store(transaction)
             if isinstance(planned, Outcome):
                 return planned
             done = await self._queue.commit(planned)
@@ -146,62 +173,79 @@ class ConfigStore:
         announced = await self._announced(done.outcome.position)
         return replace(done.outcome, answer={**done.outcome.answer, "announced": announced})
 
-    async def _plan_on_snapshot(self, write: Write) -> _Planned | None:
-        """The plan on what this replica has applied, which spares two questions to the database.
+    async def _plan_on_snapshot(self, transaction: Transaction) -> _Planned | None:
+        """The plan on what this replica has applied, which spares a question to the database.
 
         None where it may not be the truth: a refusal must speak of the document as it is stored, and so must a dry run.
         """
-        if write.dry_run or not self._tail.is_loaded:
+        if transaction.dry_run or not self._tail.is_loaded:
             return None
         snapshot = self._tail.snapshot
-        found = snapshot.documents if write.kind is Kind.DOCUMENT else snapshot.schemas
-        document = found.get((write.service, write.environment))
         try:
-            return await self._plan(write, document, snapshot.head, View.of(snapshot))
+            return await self._plan(transaction, snapshot.head, View.of(snapshot))
         except HubError:
             return None
 
-    async def _plan_on_store(self, write: Write) -> _Planned | Outcome:
+    async def _plan_on_store(self, transaction: Transaction) -> _Planned | Outcome:
         """The plan on what is stored, or the answer where none is needed: to a dry run, or the one given before."""
-        found = await self._database.transaction(lambda connection: self._read_for(connection, write))
+        found = await self._database.transaction(lambda connection: self._read_for(connection, transaction))
         if isinstance(found, Outcome):
             return found
         # Without a connection: the checks may take long.
-        document, head, view = found
-        planned = await self._plan(write, document, head, view)
-        if write.dry_run:
-            outcome = _outcome(planned, planned.change, head, document, status="valid")
-            return replace(outcome, foreseen=Foreseen(view, planned.change))
+        head, view, stored = found
+        planned = await self._plan(transaction, head, view)
+        if transaction.dry_run:
+            outcome = outcome_of(
+                transaction, planned.results(None, stored), head, common=planned.agreed.warnings, is_trial=True
+            )
+            return replace(outcome, foreseen=Foreseen(view, planned.changing_documents))
         return planned
 
     async def _read_for(
-        self, connection: AsyncConnection, write: Write
-    ) -> tuple[Document | None, Head, View] | Outcome:
-        if (answered := (await self._answered_before(connection, [write])).get(write.retry)) is not None:
-            return _same_answer(write, answered)
-        document = await self._stored(connection, write)
-        head = await configs.head(connection)
-        return document, head, await self._view(connection, head)
+        self, connection: AsyncConnection, transaction: Transaction
+    ) -> tuple[Head, View, Mapping[Key, Stored]] | Outcome:
+        answered = await self._answered_before(connection, [transaction])
+        if (before := answered.get(transaction.retry)) is not None:
+            return same_answer(transaction.retry, before)
+        head, stored = await configs.stored(connection, transaction.keys)
+        return head, await self._view(connection, head), stored
 
-    async def _plan(
-        self, write: Write, document: Document | None, head: Head, view: View, *, deadline: float = math.inf
-    ) -> _Planned:
-        """What a write comes to, checked in the order of the contract. Raises the HubError of the first rule broken.
+    async def _plan(self, transaction: Transaction, head: Head, view: View, *, deadline: float = math.inf) -> _Planned:
+        """What a transaction comes to, checked in the order of the contract. Raises the HubError of the first rule.
 
         After `deadline` it is OutOfTime.
         """
-        change = await _change(write, document, head)
-        if change is None:
-            return _Planned(write, document, head.epoch, None)
-        conforms = await self._conformance.require(view, change, deadline=deadline)
-        agreement = await self._contracts.require(view, change, is_forced=write.forces_contracts, deadline=deadline)
-        guard(write, document, change)
-        warnings = [*change.warnings, *agreement.warnings, *await self._told_by_the_past(write, document, change)]
-        return _Planned(write, document, head.epoch, change, conforms, agreement.inputs, tuple(warnings))
+        documents = tuple(view.find(*key) for key in transaction.keys)
+        changes = await _changes(transaction, documents, head)
+        planned = _Planned(transaction, documents, head.epoch, changes)
+        if not planned.changing:
+            return planned
+        conforms = await self._conformance.require(view, planned.changing, deadline=deadline)
+        agreed = await self._contracts.require(view, planned.changing, forced=planned.forced, deadline=deadline)
+        guard_all(transaction, documents, changes)
+        past = await self._told_by_the_past(planned, deadline)
+        told = tuple(
+            () if change is None else (*change.warnings, *agreed.of_change(change), *warnings)
+            for change, warnings in zip(changes, past, strict=True)
+        )
+        return replace(planned, conforms=conforms, agreed=agreed, told=told)
 
-    async def _told_by_the_past(
-        self, write: Write, document: Document | None, change: DocumentChange
-    ) -> Sequence[Finding]:
+    async def _told_by_the_past(self, planned: _Planned, deadline: float) -> list[Sequence[Finding]]:
+        """What history has to say to each write. Raises TypeReuse, of all that reuse; OutOfTime."""
+        told: list[Sequence[Finding]] = []
+        refused: list[Refused] = []
+        for write, document, change in zip(planned.transaction.writes, planned.documents, planned.changes, strict=True):
+            if time.monotonic() > deadline:
+                raise OutOfTime
+            try:
+                told.append(() if change is None else await self._told_of(write, document, change))
+            except TypeReuse as error:
+                refused.append((write.service, write.environment, error))
+        if refused:
+            raise refused[0][2] if planned.transaction.is_single else refusal_of_all(refused)
+        return told
+
+    async def _told_of(self, write: Write, document: Document | None, change: DocumentChange) -> Sequence[Finding]:
         """What the history of the document has to say to a change of it. Raises TypeReuse."""
         if document is None or change.kind is Kind.SCHEMA:
             return []
@@ -242,9 +286,6 @@ class ConfigStore:
         documents, schemas = await configs.all_documents(connection), await configs.all_schemas(connection)
         return View({document.key: document for document in documents}, {schema.key: schema for schema in schemas})
 
-    async def _stored(self, connection: AsyncConnection, write: Write) -> Document | None:
-        return await configs.get(connection, write.service, write.environment, write.kind)
-
     async def _commit(self, turns: Sequence[_Planned]) -> list[_Settled]:
         # The store may have gone while these waited: whoever is behind a time-out must not wait for one more.
         self._tail.check_writable()
@@ -253,8 +294,8 @@ class ConfigStore:
     async def _commit_in(self, connection: AsyncConnection, turns: Sequence[_Planned]) -> list[_Settled]:
         # From here on one replica at a time, so everything that takes long has been done before.
         await configs.lock(connection)
-        answered = await self._answered_before(connection, [turn.write for turn in turns])
-        head, revisions = await configs.revisions_of(connection, [turn.write.key for turn in turns])
+        answered = await self._answered_before(connection, [turn.transaction for turn in turns])
+        head, stored = await configs.stored(connection, [key for turn in turns for key in turn.transaction.keys])
         self._tail.check_history(head)
         view = await self._view(connection, head)
         deadline = time.monotonic() + _CHECKED_IN_TURN_SECONDS
@@ -262,22 +303,17 @@ class ConfigStore:
         results: list[_Settled | _Planned] = []
         for turn in turns:
             try:
-                if (before := answered.get(turn.write.retry)) is not None:
-                    results.append(_Done(_same_answer(turn.write, before)))
+                if (before := answered.get(turn.transaction.retry)) is not None:
+                    results.append(_Done(same_answer(turn.transaction.retry, before)))
                     continue
                 planned = turn
-                if not turn.still_holds(head, revisions.get(turn.write.key)):
-                    document = await self._stored(connection, turn.write)
-                    planned = await self._plan(turn.write, document, head, view, deadline=deadline)
-                elif turn.change is not None:
+                if not turn.still_holds(head, stored):
+                    planned = await self._plan(turn.transaction, head, view, deadline=deadline)
+                elif turn.changing:
                     # Somebody may have changed another layer, or the schema, since this was planned.
-                    await self._conformance.require(view, turn.change, known=turn.conforms, deadline=deadline)
+                    await self._conformance.require(view, turn.changing, known=turn.conforms, deadline=deadline)
                     await self._contracts.require(
-                        view,
-                        turn.change,
-                        is_forced=turn.write.forces_contracts,
-                        known=turn.agreed,
-                        deadline=deadline,
+                        view, turn.changing, forced=turn.forced, known=turn.agreed.inputs, deadline=deadline
                     )
                 results.append(planned)
             except HubError as refusal:
@@ -286,15 +322,19 @@ class ConfigStore:
             except OutOfTime:
                 results.append(_Overtaken())
                 continue
-            if planned.change is not None:
+            if planned.changing:
                 revision += 1
-                view = view.after(planned.change, revision)
-        return await self._save(connection, head, results)
+                view = view.after(planned.changing, revision)
+        return await self._save(connection, head, stored, results)
 
     async def _save(
-        self, connection: AsyncConnection, head: Head, results: Sequence[_Settled | _Planned]
+        self,
+        connection: AsyncConnection,
+        head: Head,
+        stored: Mapping[Key, Stored],
+        results: Sequence[_Settled | _Planned],
     ) -> list[_Settled]:
-        changing = [result for result in results if isinstance(result, _Planned) and result.change is not None]
+        changing = [result for result in results if isinstance(result, _Planned) and result.changing]
         now = _milliseconds(self._clock())
         commits = iter(await configs.save(connection, head, [_draft(turn, now) for turn in changing]))
         done: list[_Settled] = []
@@ -303,34 +343,26 @@ class ConfigStore:
             if not isinstance(result, _Planned):
                 done.append(result)
                 continue
-            if result.change is None:
-                saved = _Done(_outcome(result, None, head, result.document, status="unchanged"))
-            else:
-                commit = next(commits)
+            transaction = result.transaction
+            commit = next(commits) if result.changing else None
+            if commit is not None:
                 head = replace(head, revision=commit.revision, audit_head=commit.audit_head)
-                (stored,) = commit.documents or commit.schemas
-                status = _status(result.change, result.document)
-                outcome = _outcome(result, result.change, head, stored, status=status)
-                saved = _Done(outcome, commit)
+            if transaction.managed_by is not None:
+                await configs.mark(connection, transaction.keys, transaction.managed_by)
+            outcome = outcome_of(transaction, result.results(commit, stored), head, common=result.agreed.warnings)
+            saved = _Done(outcome, commit)
             done.append(saved)
-            to_remember += _remembered(result.write.retry, saved)
+            to_remember += _remembered(transaction.retry, saved)
         await idempotency.remember(connection, to_remember, at=now)
         return done
 
     async def _answered_before(
-        self, connection: AsyncConnection, writes: Iterable[Write]
+        self, connection: AsyncConnection, transactions: Iterable[Transaction]
     ) -> dict[Retry | None, Remembered]:
         """By Retry, the answers that were given to the same key of the same token."""
-        retries = [write.retry for write in writes if write.retry is not None and not write.dry_run]
+        retries = [asked.retry for asked in transactions if asked.retry is not None and not asked.dry_run]
         found = await idempotency.find(connection, [(retry.token_id, retry.key) for retry in retries])
         return {retry: found[name] for retry in retries if (name := (retry.token_id, retry.key)) in found}
-
-
-def _same_answer(write: Write, answered: Remembered) -> Outcome:
-    if write.retry is None or answered.request_hash != write.retry.request_hash:
-        raise IdempotencyMismatch("this Idempotency-Key came with another request before; take a new key for each")
-    answer = json.loads(answered.response)
-    return Outcome(answer, answered.etag, Position(answer["epoch"], answer["revision"]))
 
 
 def _remembered(retry: Retry | None, done: _Done) -> list[Remembered]:
@@ -342,48 +374,21 @@ def _remembered(retry: Retry | None, done: _Done) -> list[Remembered]:
 
 
 def _draft(turn: _Planned, now: datetime) -> Draft:
-    assert turn.change is not None  # noqa: S101 - the only caller has checked
     return Draft(
-        changes=(turn.change,),
-        salts=(secrets.token_bytes(16),),
+        changes=turn.changing,
+        salts=tuple(secrets.token_bytes(16) for _ in turn.changing),
         changed_at=now,
-        changed_by=turn.write.author,
-        reason=turn.write.reason,
+        changed_by=turn.transaction.author,
     )
 
 
-def _status(change: DocumentChange, before: Document | None) -> str:
-    if change.kind is Kind.SCHEMA:
-        was_there = before is not None and before.config is not None
-        return "deleted" if change.config is None else "updated" if was_there else "created"
-    return _STATUS.get(change.action, "updated")
-
-
-async def _change(write: Write, document: Document | None, head: Head) -> DocumentChange | None:
-    # The checks look at every value. For a large document that is done in a thread, so that nobody else waits for it.
-    if write.size_bytes < _LARGE_BYTES:
-        return plan(write, document, head)
-    return await asyncio.to_thread(plan, write, document, head)
-
-
-def _outcome(
-    planned: _Planned, change: DocumentChange | None, head: Head, document: Document | None, *, status: str
-) -> Outcome:
-    write = planned.write
-    version = change.version if change is not None else document.version if document is not None else ""
-    answer = {
-        "status": status,
-        "service": write.service,
-        "environment": write.environment,
-        "version": version,
-        "revision": 0 if document is None else document.revision,
-        "epoch": head.epoch,
-        "changes": [] if change is None else change.changes,
-        "warnings": [warning.to_json() for warning in planned.warnings],
-        "announced": status != "valid",
-    }
-    etag = "" if document is None else own_representation(document, head.hub_id, head.epoch).etag
-    return Outcome(answer, etag, head.position)
+async def _changes(
+    transaction: Transaction, documents: Sequence[Document | None], head: Head
+) -> tuple[DocumentChange | None, ...]:
+    # The checks look at every value. For large documents that is done in a thread, so that nobody else waits for it.
+    if transaction.size_bytes < _LARGE_BYTES:
+        return plan_all(transaction, documents, head)
+    return await asyncio.to_thread(plan_all, transaction, documents, head)
 
 
 async def _untouched(

@@ -95,6 +95,7 @@ class DocumentChange:
     version: str
     changes: list[dict[str, Any]]
     previous_revision: int | None
+    reason: str | None = None
     warnings: tuple[Finding, ...] = ()
     """Not stored: for whoever makes the change."""
 
@@ -115,7 +116,6 @@ class Draft:
     salts: tuple[bytes, ...]
     changed_at: datetime
     changed_by: str
-    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,19 @@ class Commit:
     audit_head: str
     documents: tuple[Document, ...]
     schemas: tuple[Document, ...] = ()
+
+    def find(self, kind: Kind, service: str, environment: str) -> Document | None:
+        """What it made of a document or schema; None where it did not touch it."""
+        changed = self.documents if kind is Kind.DOCUMENT else self.schemas
+        return next((document for document in changed if document.key == (service, environment)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a writer must know of the document that there is."""
+
+    revision: int
+    managed_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +212,16 @@ async def get(
     return None if row is None else _document(row)
 
 
-async def revisions_of(connection: AsyncConnection, keys: Sequence[Key]) -> tuple[Head, dict[Key, int]]:
-    """Where the log ends, and the last revisions of documents and schemas: what a writer with the lock must know."""
+async def stored(connection: AsyncConnection, keys: Sequence[Key]) -> tuple[Head, dict[Key, Stored]]:
+    """Where the log ends, and what a writer with the lock must know of documents and schemas."""
     services, environments = [service for _, service, _ in keys], [environment for _, _, environment in keys]
     has_schemas = any(kind is Kind.SCHEMA for kind, _, _ in keys)
     query = _HEAD_AND_ALL_REVISIONS if has_schemas else _HEAD_AND_REVISIONS
     rows = (await connection.execute(query, {"services": services, "environments": environments})).all()
     found = {
-        (Kind(row.kind), row.service, row.environment): row.document_revision for row in rows if row.service is not None
+        (Kind(row.kind), row.service, row.environment): Stored(row.document_revision, row.managed_by)
+        for row in rows
+        if row.service is not None
     }
     return _head(rows[0]), found
 
@@ -273,6 +288,27 @@ async def save(connection: AsyncConnection, current: Head, drafts: Sequence[Draf
     return commits
 
 
+async def mark(connection: AsyncConnection, keys: Sequence[Key], managed_by: str) -> None:
+    """Say who looks after documents and schemas that there are. This is about them, not part of them: no revision."""
+    for kind, table in _TABLES.items():
+        names = [(service, environment) for key_kind, service, environment in keys if key_kind is kind]
+        if names:
+            named = sa.tuple_(table.c.service, table.c.environment).in_(names)
+            there = sa.and_(named, table.c.content.is_not(None))
+            await connection.execute(sa.update(table).where(there).values(managed_by=managed_by))
+
+
+async def marks(connection: AsyncConnection) -> dict[Key, str]:
+    """Who looks after which documents and schemas."""
+    return {
+        (kind, row.service, row.environment): row.managed_by
+        for kind, table in _TABLES.items()
+        for row in await connection.execute(
+            sa.select(table.c.service, table.c.environment, table.c.managed_by).where(table.c.managed_by.is_not(None))
+        )
+    }
+
+
 async def commits_after(connection: AsyncConnection, revision: int, *, limit: int) -> list[Commit] | None:
     """The commits after `revision`, oldest first, whole. None where a content needed was redacted: load anew."""
     rows = (await connection.execute(_LOG_AFTER, {"revision": revision, "limit": limit})).all()
@@ -303,11 +339,14 @@ async def commits_after(connection: AsyncConnection, revision: int, *, limit: in
 async def history(
     connection: AsyncConnection, service: str, environment: str, *, before: int | None, limit: int, max_bytes: int
 ) -> tuple[list[LogEntry], bool]:
-    """The newest entries of a document and its schema, and whether there are more: `limit`, or `max_bytes` of it."""
+    """The newest entries of a document and its schema, and whether there are more: `limit`, or `max_bytes` of it.
+
+    A page may hold one more: a commit that changed both is never cut.
+    """
     sizes = (
         await connection.execute(
             _HISTORY_SIZES,
-            {"service": service, "environment": environment, "before": before, "limit": limit + 1},
+            {"service": service, "environment": environment, "before": before, "limit": limit + 2},
         )
     ).all()
     take, size = 0, 0
@@ -318,15 +357,19 @@ async def history(
         take += 1
     if take == 0:
         return [], False
+    if sizes[take - 1].revision == sizes[min(take, len(sizes) - 1)].revision:
+        take = min(take + 1, len(sizes))
     rows = await connection.execute(
         _HISTORY,
-        {"service": service, "environment": environment, "before": before, "limit": take, "not_action": ""},
+        {"service": service, "environment": environment, "before": before, "limit": take, "is_schema": None},
     )
     return [_log_entry(row) for row in rows], len(sizes) > take
 
 
-async def as_of(connection: AsyncConnection, service: str, environment: str, revision: int) -> LogEntry | None:
-    """The entry that was a document's latest when `revision` was the last commit."""
+async def as_of(
+    connection: AsyncConnection, service: str, environment: str, revision: int, kind: Kind = Kind.DOCUMENT
+) -> LogEntry | None:
+    """The entry that was a document's or schema's latest when `revision` was the last commit."""
     row = (
         await connection.execute(
             _HISTORY,
@@ -335,11 +378,20 @@ async def as_of(connection: AsyncConnection, service: str, environment: str, rev
                 "environment": environment,
                 "before": revision + 1,
                 "limit": 1,
-                "not_action": Action.SCHEMA,
+                "is_schema": kind is Kind.SCHEMA,
             },
         )
     ).one_or_none()
     return None if row is None else _log_entry(row)
+
+
+async def changed_in(connection: AsyncConnection, revision: int) -> list[Key]:
+    """The documents and schemas that a commit changed, in its order."""
+    query = sa.select(log.c.action, log.c.service, log.c.environment).where(log.c.revision == revision)
+    return [
+        (Kind.SCHEMA if row.action == Action.SCHEMA else Kind.DOCUMENT, row.service, row.environment)
+        for row in await connection.execute(query.order_by(log.c.ordinal))
+    ]
 
 
 async def changes_before(
@@ -450,24 +502,25 @@ async def redact(
                 log.c.service == service, log.c.environment == environment, log.c.revision == revision
             )
         )
-    ).one_or_none()
-    if found is None:
-        return False
-    await connection.execute(
-        sa.update(contents)
-        .where(contents.c.revision == found.revision, contents.c.ordinal == found.ordinal)
-        .values(salt=None, content=None, changes=None)
-    )
-    await connection.execute(_FORGET_NEXT_CHANGES, key)
-    await connection.execute(_FORGET_RESPONSES, key)
-    await connection.execute(
-        sa.text(
-            "INSERT INTO redactions (revision, ordinal, redacted_at, redacted_by, reason)"
-            " VALUES (:revision, :ordinal, :at, :by, :reason) ON CONFLICT DO NOTHING"
-        ),
-        {"revision": found.revision, "ordinal": found.ordinal, "at": at, "by": by, "reason": reason},
-    )
-    return True
+    ).all()
+    # Two where one commit changed the document and its schema.
+    for entry in found:
+        await connection.execute(
+            sa.update(contents)
+            .where(contents.c.revision == entry.revision, contents.c.ordinal == entry.ordinal)
+            .values(salt=None, content=None, changes=None)
+        )
+        await connection.execute(
+            sa.text(
+                "INSERT INTO redactions (revision, ordinal, redacted_at, redacted_by, reason)"
+                " VALUES (:revision, :ordinal, :at, :by, :reason) ON CONFLICT DO NOTHING"
+            ),
+            {"revision": entry.revision, "ordinal": entry.ordinal, "at": at, "by": by, "reason": reason},
+        )
+    if found:
+        await connection.execute(_FORGET_NEXT_CHANGES, key)
+        await connection.execute(_FORGET_RESPONSES, key)
+    return bool(found)
 
 
 def to_text(value: Any) -> str:
@@ -493,7 +546,7 @@ def _record(
         version=change.version,
         changed_at=draft.changed_at,
         changed_by=draft.changed_by,
-        reason=draft.reason,
+        reason=change.reason,
         content_hash=salted_hash(salt, content),
         previous_hash=previous_hash,
     )
@@ -551,6 +604,7 @@ def _log_entry(row: Any) -> LogEntry:
     )
 
 
+_TABLES: Final = {Kind.DOCUMENT: documents, Kind.SCHEMA: schemas}
 # Keys go with a removal, and with an object that something else takes the place of.
 _REMOVALS: Final = sa.text("""
 SELECT c.changes FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
@@ -572,17 +626,17 @@ _KEYS: Final = (
     sa.bindparam("environments", type_=sa.ARRAY(sa.Text)),
 )
 _HEAD_AND_REVISIONS: Final = sa.text("""
-SELECT h.*, 'document' AS kind, d.service, d.environment, d.revision AS document_revision
+SELECT h.*, 'document' AS kind, d.service, d.environment, d.revision AS document_revision, d.managed_by
 FROM hub_state h LEFT JOIN (
     service_configs d JOIN unnest(CAST(:services AS text[]), CAST(:environments AS text[])) AS k (service, environment)
     USING (service, environment)
 ) ON true
 """).bindparams(*_KEYS)
 _HEAD_AND_ALL_REVISIONS: Final = sa.text("""
-SELECT h.*, d.kind, d.service, d.environment, d.revision AS document_revision
+SELECT h.*, d.kind, d.service, d.environment, d.revision AS document_revision, d.managed_by
 FROM hub_state h LEFT JOIN (
-    (SELECT 'document' AS kind, service, environment, revision FROM service_configs
-     UNION ALL SELECT 'schema', service, environment, revision FROM service_schemas) d
+    (SELECT 'document' AS kind, service, environment, revision, managed_by FROM service_configs
+     UNION ALL SELECT 'schema', service, environment, revision, managed_by FROM service_schemas) d
     JOIN unnest(CAST(:services AS text[]), CAST(:environments AS text[])) AS k (service, environment)
     USING (service, environment)
 ) ON true
@@ -628,7 +682,8 @@ WITH counter AS (
     ON CONFLICT (service, environment) DO UPDATE
     SET content = excluded.content, version = excluded.version, revision = excluded.revision,
         previous_revision = excluded.previous_revision, changed_at = excluded.changed_at,
-        changed_by = excluded.changed_by
+        changed_by = excluded.changed_by,
+        managed_by = CASE WHEN excluded.content IS NOT NULL THEN service_schemas.managed_by END
 )
 INSERT INTO service_configs (service, environment, content, version, revision, previous_revision, changed_at,
                              changed_by)
@@ -636,7 +691,8 @@ SELECT service, environment, nullif(content, 'null'), version, revision, previou
 FROM change WHERE action <> 'schema'
 ON CONFLICT (service, environment) DO UPDATE
 SET content = excluded.content, version = excluded.version, revision = excluded.revision,
-    previous_revision = excluded.previous_revision, changed_at = excluded.changed_at, changed_by = excluded.changed_by
+    previous_revision = excluded.previous_revision, changed_at = excluded.changed_at, changed_by = excluded.changed_by,
+    managed_by = CASE WHEN excluded.content IS NOT NULL THEN service_configs.managed_by END
 """).bindparams(
     sa.bindparam("last_revision", type_=sa.BigInteger),
     sa.bindparam("ordinals", type_=sa.ARRAY(sa.Integer)),
@@ -665,11 +721,11 @@ ORDER BY l.revision, l.ordinal
 """)
 
 _HISTORY_SIZES: Final = sa.text("""
-SELECT coalesce(octet_length(c.content), 0) + coalesce(octet_length(c.changes), 0) AS size
+SELECT l.revision, coalesce(octet_length(c.content), 0) + coalesce(octet_length(c.changes), 0) AS size
 FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
 WHERE l.service = :service AND l.environment = :environment
   AND (CAST(:before AS bigint) IS NULL OR l.revision < CAST(:before AS bigint))
-ORDER BY l.revision DESC LIMIT :limit
+ORDER BY l.revision DESC, l.ordinal DESC LIMIT :limit
 """)
 
 _HISTORY: Final = sa.text("""
@@ -678,8 +734,8 @@ SELECT l.epoch, l.revision, l.service, l.environment, l.action, l.version, l.cha
 FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
 WHERE l.service = :service AND l.environment = :environment
   AND (CAST(:before AS bigint) IS NULL OR l.revision < CAST(:before AS bigint))
-  AND l.action <> CAST(:not_action AS text)
-ORDER BY l.revision DESC LIMIT :limit
+  AND (CAST(:is_schema AS boolean) IS NULL OR (l.action = 'schema') = CAST(:is_schema AS boolean))
+ORDER BY l.revision DESC, l.ordinal DESC LIMIT :limit
 """)
 
 _CHANGES: Final = sa.text("""
@@ -743,7 +799,12 @@ WHERE c.revision = following.revision AND c.ordinal = following.ordinal
 
 # A remembered answer quotes the change list; the retry that asks for it still gets an answer, without the values.
 _FORGET_RESPONSES: Final = sa.text("""
-UPDATE idempotency_keys SET response = CAST(jsonb_set(CAST(response AS jsonb), '{changes}', '[]') AS text)
+UPDATE idempotency_keys SET response = CAST(
+    CASE WHEN CAST(response AS jsonb) -> 'updates' IS NULL THEN jsonb_set(CAST(response AS jsonb), '{changes}', '[]')
+    ELSE jsonb_set(CAST(response AS jsonb), '{updates}', (
+        SELECT jsonb_agg(jsonb_set(item, '{changes}', '[]') ORDER BY place)
+        FROM jsonb_array_elements(CAST(response AS jsonb) -> 'updates') WITH ORDINALITY AS u (item, place)))
+    END AS text)
 WHERE revision = :revision OR revision IN (
     SELECT min(revision) FROM config_audit_log
     WHERE service = :service AND environment = :environment AND revision > :revision

@@ -8,7 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION: Final = "0004"
+SCHEMA_VERSION: Final = "0005"
 """The migration that this code needs: the head of `migrations/versions`."""
 
 metadata = sa.MetaData()
@@ -37,6 +37,7 @@ service_configs = sa.Table(
     sa.Column("previous_revision", sa.BigInteger),
     sa.Column("changed_at", sa.TIMESTAMP(timezone=True), nullable=False),
     sa.Column("changed_by", sa.Text, nullable=False),
+    sa.Column("managed_by", sa.Text, comment="who looks after it from outside; NULL where nobody does"),
 )
 
 service_schemas = sa.Table(
@@ -50,6 +51,7 @@ service_schemas = sa.Table(
     sa.Column("previous_revision", sa.BigInteger),
     sa.Column("changed_at", sa.TIMESTAMP(timezone=True), nullable=False),
     sa.Column("changed_by", sa.Text, nullable=False),
+    sa.Column("managed_by", sa.Text, comment="who looks after it from outside; NULL where nobody does"),
 )
 
 config_audit_log = sa.Table(

@@ -1,8 +1,17 @@
 """Request bodies beside plain documents. Parsed from strict JSON; unknown and server-owned fields are refused."""
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+)
 
 from central_hub.api.v1.queries import POSITION, POSITION_TEXT, Allowance, Environment, Label, Service, Text, written
 from central_hub.errors import Finding, InvalidRequest
@@ -61,6 +70,75 @@ class NamedUpdate(Update):
     service: Service
 
 
+MAX_UPDATES: Final = 128
+
+
+class SchemaUpdate(Strict):
+    """The JSON Schema of a service, registered in a transaction."""
+
+    service: Service
+    environment: Environment = DEFAULT_ENVIRONMENT
+    json_schema: dict[str, Any] = Field(alias="schema")
+    expected_revision: Revision | None = Field(default=None, description="Of the schema itself.")
+    reason: Text | None = None
+    dry_run: bool = False
+
+
+class Deletion(Strict):
+    """A document that ends, or a schema that is withdrawn, in a transaction."""
+
+    service: Service
+    environment: Environment = DEFAULT_ENVIRONMENT
+    delete: Literal["document", "schema"]
+    expected_revision: Revision | None = Field(default=None, description="A document is not deleted without.")
+    reason: Text | None = None
+    dry_run: bool = False
+
+
+def _form(update: Any) -> str:
+    fields = update if isinstance(update, dict) else {}
+    return _SCHEMA if "schema" in fields else _DELETION if "delete" in fields else _DOCUMENT
+
+
+# No name of a field: the way to what is wrong is told without them.
+_DOCUMENT, _SCHEMA, _DELETION = "<document>", "<schema>", "<deletion>"
+_FORMS: Final = frozenset({_DOCUMENT, _SCHEMA, _DELETION})
+TransactionUpdate = Annotated[
+    Annotated[NamedUpdate, Tag(_DOCUMENT)]
+    | Annotated[SchemaUpdate, Tag(_SCHEMA)]
+    | Annotated[Deletion, Tag(_DELETION)],
+    Discriminator(_form),
+]
+
+
+class TransactionBody(Strict):
+    """Several documents and schemas that become one revision, or none of them."""
+
+    updates: list[TransactionUpdate] = Field(min_length=1, max_length=MAX_UPDATES)
+    reason: Text | None = Field(default=None, description="Of every update that gives none of its own.")
+    dry_run: bool = Field(default=False, description="As if every update said so.")
+    managed_by: Label | None = Field(
+        default=None, description="Who looks after all of these from outside: other writers are warned."
+    )
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether nothing shall be stored. Raises InvalidRequest where that is only meant of some."""
+        trials = {update.dry_run for update in self.updates}
+        if trials == {True, False} and not self.dry_run:
+            raise InvalidRequest("dry_run: all updates or none, for they are stored together")
+        return self.dry_run or trials == {True}
+
+
+class WholeRollback(Strict):
+    """The body that takes back a whole revision."""
+
+    revision: Revision
+    reason: Text | None = None
+    allow: list[Allowance] = Field(default_factory=list, max_length=64)
+    dry_run: bool = False
+
+
 class Rollback(Strict):
     revision: Revision
     environment: Environment = DEFAULT_ENVIRONMENT
@@ -116,7 +194,9 @@ def parse(model: type[Model], value: Any) -> Model:
         # Without the input: a field may hold a secret.
         findings = [
             Finding(
-                "".join(f"/{escape_pointer(str(part))}" for part in problem["loc"]), "invalid_request", problem["msg"]
+                "".join(f"/{escape_pointer(str(part))}" for part in problem["loc"] if part not in _FORMS),
+                "invalid_request",
+                problem["msg"],
             )
             for problem in error.errors(include_input=False, include_url=False, include_context=False)
         ][:100]

@@ -171,6 +171,41 @@ OUTCOME: Final[Responses] = {
     )
 }
 
+TRANSACTION: Final[Responses] = {
+    200: ok(
+        "What the transaction did, update by update in the order in which they were sent.",
+        object_schema(
+            "status revision epoch updates warnings announced",
+            {
+                "status": {"enum": ["updated", "unchanged", "valid"]},
+                "revision": _REVISION,
+                "epoch": _REVISION,
+                "updates": {
+                    "type": "array",
+                    "items": object_schema(
+                        "status service environment version revision epoch changes warnings etag",
+                        {
+                            "status": {"enum": ["created", "updated", "unchanged", "deleted", "valid"]},
+                            "service": {"type": "string"},
+                            "environment": {"type": "string"},
+                            "version": {"type": "string"},
+                            "revision": _REVISION,
+                            "epoch": _REVISION,
+                            "changes": _CHANGES,
+                            "warnings": {"type": "array"},
+                            "etag": {"type": "string"},
+                        },
+                    ),
+                },
+                "warnings": {"type": "array"},
+                "announced": {"type": "boolean"},
+                "effect": _EFFECT,
+            },
+        ),
+        {"X-Hub-Revision": _POSITION_HEADERS["X-Hub-Revision"]},
+    )
+}
+
 _ENTRY: Final[dict[str, Any]] = {
     "epoch": _REVISION,
     "revision": _REVISION,
@@ -344,14 +379,21 @@ def _inlined(model: type[BaseModel]) -> dict[str, Any]:
             reference = value.get("$ref")
             if isinstance(reference, str) and reference.startswith("#/$defs/"):
                 return resolve(definitions[reference.removeprefix("#/$defs/")])
-            return {key: resolve(item) for key, item in value.items()}
+            return {
+                key: _with_documents(resolve(item)) if key == "properties" else resolve(item)
+                for key, item in value.items()
+            }
         if isinstance(value, list):
             return [resolve(item) for item in value]
         return value
 
     resolved: dict[str, Any] = resolve(schema)
-    properties = resolved["properties"]
-    for name in _DOCUMENTS & properties.keys():
-        is_optional = "anyOf" in properties[name]
-        properties[name] = {"anyOf": [DOCUMENT, {"type": "null"}]} if is_optional else DOCUMENT
     return resolved
+
+
+def _with_documents(properties: dict[str, Any]) -> dict[str, Any]:
+    found = dict(properties)
+    for name in _DOCUMENTS & found.keys():
+        is_optional = "anyOf" in found[name]
+        found[name] = {"anyOf": [DOCUMENT, {"type": "null"}]} if is_optional else DOCUMENT
+    return found

@@ -26,6 +26,7 @@ from central_hub.config.announcer import Announcer, Signer
 from central_hub.config.conformance import Conformance
 from central_hub.config.contracts import Contracts
 from central_hub.config.history import ConfigHistory
+from central_hub.config.listing import ConfigListing
 from central_hub.config.reach import View
 from central_hub.config.snapshot import Key, Representation, Snapshot
 from central_hub.config.store import ConfigStore
@@ -90,6 +91,7 @@ class CentralHubService(BaseService[None]):
             database, self.tail, Conformance(self.schema_checker), self.contracts, self.announcer.announced
         )
         self.history = ConfigHistory(database)
+        self.listing = ConfigListing(database)
         self.audit = AuditLog(database)
         self._tasks: list[asyncio.Task[None]] = []
         self._measure()

@@ -7,7 +7,7 @@ import pytest
 from tests.architecture.source_tree import HUB, Module, dotted, imports, lies_in, modules
 
 SHELLS: dict[str, frozenset[str]] = {
-    "config": frozenset("store commit_queue history tail announcer conformance contracts".split()),
+    "config": frozenset("store commit_queue history listing tail announcer conformance contracts".split()),
     "coordination": frozenset({"manager"}),
     "validation": frozenset("checker worker consumer_checker consumer_worker".split()),
 }

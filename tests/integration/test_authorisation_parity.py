@@ -139,6 +139,7 @@ OTHER_ROUTES: dict[Route, Verb | None] = {
     ("GET", "/api/v1/keys"): Verb.READ,
     ("GET", "/api/v1/discovery/"): Verb.READ,
     ("GET", "/api/v1/config/history"): Verb.READ,
+    ("GET", "/api/v1/config/export"): Verb.READ,
     ("POST", "/api/v1/config/rollback"): Verb.WRITE,
     ("POST", "/api/v1/discovery/heartbeat"): Verb.REGISTER,
     ("GET", "/api/v1/audit"): Verb.ADMIN,

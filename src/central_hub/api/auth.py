@@ -81,9 +81,14 @@ def authorise_all(grant: Grant, keys: Iterable[tuple[str, str]]) -> None:
 
 
 def _check_names(service: str, environment: str) -> None:
+    check_service(service)
+    check_environment(environment)
+
+
+def check_service(service: str) -> None:
+    """Raise InvalidName unless documents may have this name."""
     if not is_document_name(service):
         raise _invalid_service()
-    check_environment(environment)
 
 
 def check_environment(environment: str) -> None:

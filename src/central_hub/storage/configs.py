@@ -143,6 +143,25 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """A live document or schema in a list of all. `config` is None where the content was not asked for."""
+
+    kind: Kind
+    service: str
+    environment: str
+    version: str
+    revision: int
+    changed_at: datetime
+    changed_by: str
+    managed_by: str | None
+    config: dict[str, Any] | None
+
+    @property
+    def key(self) -> Key:
+        return self.kind, self.service, self.environment
+
+
+@dataclass(frozen=True, slots=True)
 class LogEntry:
     """One line of a document's history. `config` and `changes` are None where the content was redacted."""
 
@@ -298,15 +317,48 @@ async def mark(connection: AsyncConnection, keys: Sequence[Key], managed_by: str
             await connection.execute(sa.update(table).where(there).values(managed_by=managed_by))
 
 
-async def marks(connection: AsyncConnection) -> dict[Key, str]:
-    """Who looks after which documents and schemas."""
-    return {
-        (kind, row.service, row.environment): row.managed_by
-        for kind, table in _TABLES.items()
-        for row in await connection.execute(
-            sa.select(table.c.service, table.c.environment, table.c.managed_by).where(table.c.managed_by.is_not(None))
+async def listing(
+    connection: AsyncConnection,
+    *,
+    services: Sequence[str] | None,
+    environments: Sequence[str] | None,
+    after: Key | None,
+    limit: int,
+    max_bytes: int,
+    with_content: bool,
+) -> tuple[list[Listed], bool]:
+    """Live documents, then schemas, in the order of their names, and whether there are more: `limit` of them, or
+    fewer where they come to `max_bytes`. None stands for all services, or all environments."""
+    kind, service, environment = after or ("", "", "")
+    result = await connection.execute(
+        _LISTING,
+        {
+            "services": services,
+            "environments": environments,
+            "kind": str(kind),
+            "service": service,
+            "environment": environment,
+            "limit": limit + 1,
+            "max_bytes": max_bytes,
+            "with_content": with_content,
+        },
+    )
+    rows = result.all()
+    listed = [
+        Listed(
+            kind=Kind(row.kind),
+            service=row.service,
+            environment=row.environment,
+            version=row.version,
+            revision=row.revision,
+            changed_at=row.changed_at,
+            changed_by=row.changed_by,
+            managed_by=row.managed_by,
+            config=from_text(row.content),
         )
-    }
+        for row in rows[:limit]
+    ]
+    return listed, bool(rows) and rows[0].found > len(listed)
 
 
 async def commits_after(connection: AsyncConnection, revision: int, *, limit: int) -> list[Commit] | None:
@@ -707,6 +759,33 @@ SET content = excluded.content, version = excluded.version, revision = excluded.
     sa.bindparam("changed_ats", type_=sa.ARRAY(sa.TIMESTAMP(timezone=True))),
     sa.bindparam("salts", type_=sa.ARRAY(sa.LargeBinary)),
 )
+
+# The order is that of bytes: no rule of a language may differ between two servers.
+_LISTING: Final = sa.text("""
+SELECT kind, service, environment, version, revision, changed_at, changed_by, managed_by, found,
+       CASE WHEN CAST(:with_content AS boolean) THEN content END AS content
+FROM (
+    SELECT *, count(*) OVER () AS found,
+           sum(octet_length(content)) OVER (ORDER BY kind COLLATE "C", service COLLATE "C", environment COLLATE "C")
+               - octet_length(content) AS bytes_before
+    FROM (
+        SELECT * FROM (
+            SELECT 'document' AS kind, service, environment, version, revision, changed_at, changed_by, managed_by,
+                   content FROM service_configs
+            UNION ALL
+            SELECT 'schema', service, environment, version, revision, changed_at, changed_by, managed_by,
+                   content FROM service_schemas
+        ) everything
+        WHERE content IS NOT NULL
+          AND (kind COLLATE "C", service COLLATE "C", environment COLLATE "C") > (:kind, :service, :environment)
+          AND (CAST(:services AS text[]) IS NULL OR service = ANY(CAST(:services AS text[])))
+          AND (CAST(:environments AS text[]) IS NULL OR environment = ANY(CAST(:environments AS text[])))
+        ORDER BY kind COLLATE "C", service COLLATE "C", environment COLLATE "C" LIMIT :limit
+    ) found
+) page
+WHERE bytes_before < :max_bytes OR NOT CAST(:with_content AS boolean)
+ORDER BY kind COLLATE "C", service COLLATE "C", environment COLLATE "C"
+""").bindparams(*(sa.bindparam(name, type_=sa.ARRAY(sa.Text)) for name in ("services", "environments")))
 
 # Whole commits only: the limit counts revisions, so that a commit of several documents is never cut.
 _LOG_AFTER: Final = sa.text("""

@@ -245,6 +245,37 @@ HISTORY: Final[Responses] = {
     )
 }
 
+LISTING: Final[Responses] = {
+    200: ok(
+        "A page of documents and schemas, in the order of their names.",
+        object_schema(
+            "epoch revision entries next",
+            {
+                "epoch": _REVISION,
+                "revision": _REVISION,
+                "next": {"type": ["string", "null"]},
+                "entries": {
+                    "type": "array",
+                    "items": object_schema(
+                        "kind service environment version revision updated_at updated_by managed_by",
+                        {
+                            "kind": {"enum": ["document", "schema"]},
+                            "service": {"type": "string"},
+                            "environment": {"type": "string"},
+                            "version": {"type": "string"},
+                            "revision": _REVISION,
+                            "updated_at": {"type": "string", "format": "date-time"},
+                            "updated_by": {"type": "string"},
+                            "managed_by": {"type": ["string", "null"]},
+                            "config": {"type": "object"},
+                        },
+                    ),
+                },
+            },
+        ),
+    )
+}
+
 SEARCH: Final[Responses] = {
     200: ok(
         "A page of what was found, newest first.",

@@ -127,6 +127,15 @@ class SearchQuery(NoQuery):
     before: PositionText | None = Field(default=None, description="Entries before this revision.")
 
 
+class ExportQuery(NoQuery):
+    service: list[Service] = Field(default_factory=list, max_length=200, description="Only of these; repeatable.")
+    environment: list[Environment] = Field(
+        default_factory=list, max_length=200, description="Only of these; repeatable."
+    )
+    include: Literal["config"] | None = Field(default=None, description="`config` adds the contents.")
+    after: Annotated[str, Field(max_length=200)] | None = Field(default=None, description="`next` of the page before.")
+
+
 class DiffQuery(DocumentQuery):
     from_: PositionText | None = Field(default=None, alias="from", description="By default the one before `to`.")
     to: PositionText | None = Field(default=None, description="By default the current one.")

@@ -167,7 +167,7 @@ async def test_export_and_apply_carry_documents_as_files(
 ) -> None:
     await put(hub, service_name, {"a": 1, "b": [1, 2]})
     files = tmp_path / "files"
-    assert (await cli("export", service_name, "-o", str(files))).code == 0
+    assert (await cli("export", str(files), service_name)).code == 0
     file = files / f"{service_name}.json"
     assert json.loads(file.read_text()) == {"a": 1, "b": [1, 2]}
     again = await cli("apply", "-f", str(files), "--yes")

@@ -65,9 +65,10 @@ async def test_a_rollback_is_not_misled_by_a_schema_that_came_later(
     assert (await cli("get", service_name, "batch_size")).out.strip() == "1"
 
 
-async def test_an_export_leaves_out_what_has_only_a_schema(cli: Run, service_name: str, tmp_path: Path) -> None:
+async def test_an_export_carries_the_schema_along(cli: Run, service_name: str, tmp_path: Path) -> None:
     await cli("schema", "put", service_name, written(tmp_path, SCHEMA))
     await cli("set", service_name, "batch_size=2", "-e", "staging", "--yes")
-    exported = await cli("export", service_name, "-o", str(tmp_path / "out"))
+    exported = await cli("export", str(tmp_path / "out"), service_name)
     assert exported.code == 0, exported.err
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{service_name}@staging.json"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == [f"{service_name}.schema.json", f"{service_name}@staging.json"]

@@ -1,4 +1,7 @@
-"""Documents as files: `<service>.json`, `<service>@<environment>.json`; YAML and TOML are read as well."""
+"""Documents and schemas as files: `<service>.json`, `<service>@<environment>.json`, `<service>.schema.json`.
+
+YAML and TOML are read as well.
+"""
 
 import json
 import secrets
@@ -12,44 +15,50 @@ from central_hub_client import strict_json
 from central_hub_client.wire import DEFAULT_ENVIRONMENT, is_document_name, is_environment_name
 
 SUFFIXES: Final = (".json", ".yaml", ".yml", ".toml")
+_OF_A_SCHEMA: Final = ".schema"
 
 
 class WrongFile(ValueError):
     """A file is not a document. The message names it and says what is wrong."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Name:
+    """What is in the file of this name: `billing`, `billing@staging`, `billing@staging.schema`."""
+
+    service: str
+    environment: str = DEFAULT_ENVIRONMENT
+    is_schema: bool = False
+
+    @staticmethod
+    def parse(text: str) -> "Name":
+        """Raises ValueError where the text names nothing."""
+        document, schema, rest = text.partition(_OF_A_SCHEMA)
+        service, at, environment = document.partition("@")
+        environment = environment if at else DEFAULT_ENVIRONMENT
+        if rest or not is_document_name(service) or not is_environment_name(environment):
+            raise ValueError(
+                f"{text!r} names no document: <service> or <service>@<environment>, with .schema behind it for a schema"
+            )
+        return Name(service, environment, bool(schema))
+
+    def __str__(self) -> str:
+        document = self.service if self.environment == DEFAULT_ENVIRONMENT else f"{self.service}@{self.environment}"
+        return document + (_OF_A_SCHEMA if self.is_schema else "")
+
+
 @dataclass(frozen=True, slots=True)
 class DocumentFile:
-    """A file and the document that it holds."""
+    """A file and the document or schema that it holds."""
 
     path: Path
-    service: str
-    environment: str
+    name: Name
     config: dict[str, Any]
 
 
-def file_name(service: str, environment: str) -> str:
-    """The file of a document."""
-    return f"{document_name(service, environment)}.json"
-
-
-def document_name(service: str, environment: str) -> str:
-    """`billing`, `billing@staging`."""
-    return service if environment == DEFAULT_ENVIRONMENT else f"{service}@{environment}"
-
-
-def parse_name(text: str) -> tuple[str, str]:
-    """The service and the environment that a document's name names. Raises ValueError."""
-    service, at, environment = text.partition("@")
-    environment = environment if at else DEFAULT_ENVIRONMENT
-    if not is_document_name(service) or not is_environment_name(environment):
-        raise ValueError(f"{text!r} names no document: <service>, or <service>@<environment>")
-    return service, environment
-
-
-def write_file(directory: Path, service: str, environment: str, config: dict[str, Any]) -> Path:
-    """Write a document as JSON, whole or not at all. Raises OSError."""
-    path = directory / file_name(service, environment)
+def write_file(directory: Path, name: Name, config: dict[str, Any]) -> Path:
+    """Write a document or schema as JSON, whole or not at all. Raises OSError."""
+    path = directory / f"{name}.json"
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -62,16 +71,28 @@ def write_file(directory: Path, service: str, environment: str, config: dict[str
 
 def read_files(sources: list[Path]) -> Iterator[DocumentFile]:
     """The documents of files and directories, in the order of their names. Raises WrongFile, OSError."""
-    seen: dict[tuple[str, str], Path] = {}
-    for path in [path for source in sources for path in _files(source)]:
+    for name, path in named_files([path for source in sources for path in _files(source)]).items():
+        yield DocumentFile(path, name, read_file(path, bounded_integers=not name.is_schema))
+
+
+def named_files(paths: list[Path]) -> dict[Name, Path]:
+    """The files by what they hold, as their names say. Raises WrongFile."""
+    found: dict[Name, Path] = {}
+    for path in paths:
         try:
-            service, environment = parse_name(path.stem)
+            name = Name.parse(path.stem)
         except ValueError as error:
             raise WrongFile(f"{path}: the name of the file must name the document; {error}") from error
-        other = seen.setdefault((service, environment), path)
-        if other is not path:
+        other = found.setdefault(name, path)
+        if other != path:
             raise WrongFile(f"{path} and {other} are the same document")
-        yield DocumentFile(path, service, environment, read_file(path))
+    return found
+
+
+def files_in(directory: Path) -> list[Path]:
+    """The files of a directory that may hold documents. Raises OSError."""
+    # Hidden ones are what editors and tools leave behind.
+    return sorted(path for path in directory.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
 
 
 def read_file(path: Path, *, bounded_integers: bool = True) -> dict[str, Any]:
@@ -95,8 +116,7 @@ def _files(source: Path) -> list[Path]:
         if source.suffix not in SUFFIXES:
             raise WrongFile(f"{source} is not one of {', '.join(SUFFIXES)}")
         return [source]
-    # Hidden ones are what editors and tools leave behind.
-    found = sorted(path for path in source.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
+    found = files_in(source)
     if not found:
         raise WrongFile(f"{source} holds no documents ({', '.join(SUFFIXES)})")
     return found

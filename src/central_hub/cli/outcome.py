@@ -1,13 +1,15 @@
 """What a write would do, shown before it is done, and what it did."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from central_hub.cli import change_list
 from central_hub.cli.key_paths import dotted_pointer
 from central_hub.cli.output import Output
 
 Answer = Mapping[str, Any]
+
+NOT_ANNOUNCED: Final = "not announced yet: the bus is down, services get it when they ask"
 
 
 def show_proposal(output: Output, answer: Answer) -> None:
@@ -16,7 +18,7 @@ def show_proposal(output: Output, answer: Answer) -> None:
         return
     output.text(f"{name_of(answer)}:")
     change_list.show(output, answer["changes"])
-    for line in _effect(answer):
+    for line in effect_of(answer):
         output.text(f"  {line}")
     for warning in answer["warnings"]:
         output.warn(warned(warning))
@@ -41,9 +43,7 @@ def sentence(answer: Answer) -> str:
             return f"{name_of(answer)}: nothing would change"
         case "valid":
             return f"{name_of(answer)}: would be accepted; nothing was stored"
-    announced = (
-        "announced" if answer["announced"] else "not announced yet: the bus is down, services get it when they ask"
-    )
+    announced = "announced" if answer["announced"] else NOT_ANNOUNCED
     place = f"revision {answer['epoch']}.{answer['revision']}, version {answer['version']}"
     return f"{name_of(answer)}: {answer['status']}, {place}, {announced}"
 
@@ -58,7 +58,8 @@ def name_of(answer: Answer) -> str:
     return f"{answer['service']} in environment {answer['environment']}"
 
 
-def _effect(answer: Answer) -> Iterator[str]:
+def effect_of(answer: Answer) -> Iterator[str]:
+    """Whom a change would hit, as lines for people."""
     effect = answer.get("effect")
     if effect is None:  # an older hub does not say
         return

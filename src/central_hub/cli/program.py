@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from central_hub.cli import (
+    applying,
     auditing,
     contracts,
     diagnosing,
     editing,
-    exchanging,
+    exporting,
     fleet,
     following,
+    promoting,
     reading,
     running,
     schemas,
@@ -47,7 +49,9 @@ for module in (
     following,
     writing,
     editing,
-    exchanging,
+    applying,
+    exporting,
+    promoting,
     schemas,
     contracts,
     tokens,

@@ -128,7 +128,8 @@ class Hub:
         self._process: BaseProcess | None = None
 
     async def start(self, failpoint: str = "") -> None:
-        """Start and wait until it is ready. `failpoint` names a function of `replica` that breaks the process."""
+        """Start and wait until it is ready. `failpoint` names a function of `replica` that breaks the process, and
+        after a colon what it is called with."""
         if self._process is not None:
             return
         self.launch(failpoint)

@@ -13,6 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from central_hub import process
 from central_hub.config import store
 from central_hub.config.announcer import Announcer
@@ -28,7 +32,8 @@ def run(settings: HubSettings, log: Path, parent: int, failpoint: str) -> None:
     os.dup2(output, 2)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     if failpoint:
-        getattr(sys.modules[__name__], failpoint)()
+        name, *arguments = failpoint.split(":")
+        getattr(sys.modules[__name__], name)(*arguments)
     process.run(process.run_on_own_servers(settings, _ready))
 
 
@@ -86,3 +91,26 @@ def freeze_with_the_lock() -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
 
     store.configs.lock = lock_and_freeze
+
+
+def die_at_step(number: str) -> None:
+    """The process ends before the so-manieth thing that a commit asks of the database, its end included."""
+    left = int(number)
+    holder: sa.Connection | None = None
+    commit_in = store.ConfigStore._commit_in
+
+    async def commit_and_count(self: store.ConfigStore, connection: AsyncConnection, turns: Any) -> Any:
+        nonlocal holder
+        holder = connection.sync_connection
+        return await commit_in(self, connection, turns)
+
+    def count(connection: sa.Connection, *_: Any) -> None:
+        nonlocal left
+        if connection is holder:
+            left -= 1
+            if left == 0:
+                os._exit(9)
+
+    store.ConfigStore._commit_in = commit_and_count  # type: ignore[method-assign]
+    event.listen(sa.Engine, "before_cursor_execute", count)
+    event.listen(sa.Engine, "commit", count)

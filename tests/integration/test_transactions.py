@@ -10,6 +10,7 @@ import pytest
 from central_hub.connections.database import Database
 from central_hub.storage import configs
 from tests.conftest import DatabaseUrls, RunningHub
+from tests.integration.instances import register
 from tests.integration.test_audit import exported, verified
 from tests.integration.test_config_documents import assert_problem, own_etag, path, put
 from tests.integration.test_watch import watching
@@ -184,6 +185,66 @@ async def test_layers_are_checked_as_they_are_after_all_updates(hub: RunningHub,
     assert effective.json()["revision"] == outcome["revision"]
     await transacted(hub, {"service": service_name, "config": {"low": 1, "high": 2}})
     await hub.http.delete(f"/api/v1/config/schema/{service_name}")
+
+
+async def test_what_runs_is_asked_about_all_of_it_together(hub: RunningHub, service_name: str) -> None:
+    other = f"{service_name}-b"
+    updates = [{"service": name, "config": {"batch": 1}} for name in (service_name, other)]
+    await transacted(hub, *updates)
+    model = {"properties": {"batch": {"maximum": 100}, "mode": {}}, "required": ["batch"]}
+    await register(hub.http, service_name, "one", build="1.4", schema=model)
+    large = [update | {"config": {"batch": 200, "typo": 1}} for update in updates]
+    problem = assert_problem(await transact(hub, *large), 422, "contract_violation")
+    assert [(error["service"], error["build"], error["pointer"]) for error in problem["errors"]] == [
+        (service_name, "1.4", "/batch")
+    ]
+    assert await config_of(hub, other) == {"batch": 1}
+    # The overlay mends what the base would break.
+    overlay = {"service": service_name, "environment": "staging", "config": {"batch": 5}}
+    await register(hub.http, service_name, "two", environment="staging", build="1.4", schema=model)
+    gone = {"service": service_name, "config": {"mode": "x"}, "allow": ["removals"]}
+    for_staging = assert_problem(await transact(hub, gone, overlay), 422, "contract_violation")
+    assert [error["environment"] for error in for_staging["errors"]] == ["default"]
+    # Force for one document does not speak for another.
+    await register(hub.http, other, "one", build="7", schema=model)
+    forced = [large[0] | {"allow": ["contract"]}, large[1]]
+    problem = assert_problem(await transact(hub, *forced, reason="it must be"), 422, "contract_violation")
+    assert [error["service"] for error in problem["errors"]] == [other]
+    done = await transacted(hub, *(update | {"allow": ["contract"]} for update in large), reason="it must be")
+    codes = {(warning["code"], warning["service"], warning["pointer"]) for warning in done["warnings"]}
+    assert codes == {
+        (code, name, pointer)
+        for name in (service_name, other)
+        for code, pointer in (("overridden_contract", "/batch"), ("undeclared_key", "/typo"))
+    }
+    told = [{warning["code"] for warning in update["warnings"]} for update in done["updates"]]
+    assert told == [{"undeclared_key"}] * 2
+
+
+async def test_what_is_done_by_accident_is_refused_of_each_and_a_way_back_is_open(
+    hub: RunningHub, service_name: str
+) -> None:
+    other = f"{service_name}-b"
+    large = {f"key_{number}": number for number in range(30)}
+    await transacted(hub, *({"service": name, "config": large} for name in (service_name, other)))
+    small = [{"service": name, "config": {"key_0": 0}, "allow": ["removals"]} for name in (service_name, other)]
+    problem = assert_problem(await transact(hub, *small), 409, "delta_not_allowed")
+    assert {refused["service"] for refused in problem["refused"]} == {service_name, other}
+    meant = [update | {"allow": ["removals", "delta"]} for update in small]
+    shrunk = await transacted(hub, *meant)
+    again = [{"service": name, "config": {"key_1": "text"}, "mode": "merge"} for name in (service_name, other)]
+    problem = assert_problem(await transact(hub, *again), 409, "type_reuse")
+    assert [(error["service"], error["pointer"]) for error in problem["errors"]] == [
+        (service_name, "/key_1"),
+        (other, "/key_1"),
+    ]
+    # Builds that refuse the way back are heard, and do not block it.
+    model = {"properties": {"key_1": {"not": {}}}}
+    await register(hub.http, service_name, build="1", schema=model)
+    back = await hub.http.post(ROLLBACK, json={"revision": shrunk["revision"]})
+    assert back.status_code == 200, back.text
+    assert "overridden_contract" in {warning["code"] for warning in back.json()["warnings"]}
+    assert await config_of(hub, service_name) == large
 
 
 async def test_each_update_has_its_own_precondition(hub: RunningHub, service_name: str) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from central_hub.connections.database import Database
-from central_hub.errors import InvalidRequest
 from central_hub.storage import configs
 from central_hub.storage.configs import Head, Key, Kind, Listed
 
@@ -36,7 +35,7 @@ class ConfigListing:
         after: str | None,
         with_content: bool,
     ) -> Page:
-        """The entries after a cursor. None stands for all. Raises StoreUnavailable, and InvalidRequest."""
+        """The entries after a cursor, the `next` of a page. None stands for all. Raises StoreUnavailable."""
         async with self._database.reading() as connection:
             head = await configs.head(connection)
             entries, more = await configs.listing(
@@ -52,8 +51,5 @@ class ConfigListing:
 
 
 def _key(cursor: str) -> Key:
-    kind, _, name = cursor.partition("/")
-    service, slash, environment = name.partition("/")
-    if kind not in set(Kind) or not slash:
-        raise InvalidRequest("after: takes what the page before gave as next")
+    kind, service, environment = cursor.split("/")
     return Kind(kind), service, environment

@@ -74,6 +74,11 @@ Moment = Annotated[
 Time = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
 
 
+Cursor = Annotated[
+    str, *written(r"^(document|schema)/[a-z0-9_-]{1,100}/[a-z0-9-]{1,40}$", "takes what the page before gave as `next`")
+]
+
+
 class NoQuery(BaseModel):
     """No parameters at all."""
 
@@ -133,7 +138,7 @@ class ExportQuery(NoQuery):
         default_factory=list, max_length=200, description="Only of these; repeatable."
     )
     include: Literal["config"] | None = Field(default=None, description="`config` adds the contents.")
-    after: Annotated[str, Field(max_length=200)] | None = Field(default=None, description="`next` of the page before.")
+    after: Cursor | None = Field(default=None, description="`next` of the page before.")
 
 
 class DiffQuery(DocumentQuery):

@@ -195,6 +195,28 @@ async def test_an_export_needs_no_more_than_the_right_to_read(
     assert f"left alone: {files / service_name}.json" in again.err
 
 
+async def test_a_whole_revision_is_reverted(cli: Run, hub: RunningHub, service_name: str, files: Path) -> None:
+    other = f"{service_name}-b"
+    await put(hub, service_name, {"n": 1})
+    write(files, **{service_name: {"n": 2}, other: {"n": 2}, f"{service_name}.schema": SCHEMA})
+    assert (await cli("apply", "-f", str(files), "--yes")).code == 0
+    revision = await head(hub)
+    tried = await cli("revert", str(revision), "--dry-run")
+    assert (tried.code, await head(hub)) == (0, revision), tried.err
+    for line in ("~ n: 2 → 1", f"{other}:", f"{service_name}.schema:", "nothing was stored"):
+        assert line in tried.out
+    assert "is managed by apply" in tried.err
+    assert (await cli("revert", str(revision))).code == 2
+    done = await cli("revert", f"1.{revision}", "--yes", "-m", "too early")
+    assert done.code == 0, done.err
+    assert f"revision 1.{revision} taken back: revision 1.{revision + 1}, announced" in done.out
+    assert [await config_of(hub, name) for name in (service_name, other)] == [{"n": 1}, None]
+    assert {entry["reason"] for entry in (await history(hub, service_name))[:2]} == {"too early"}
+    late = await cli("revert", str(revision), "--yes")
+    assert late.code == 1
+    assert "has been changed since" in late.err
+
+
 async def test_a_promotion_makes_one_environment_what_another_is(cli: Run, hub: RunningHub, service_name: str) -> None:
     other, third = f"{service_name}-b", f"{service_name}-c"
     target = f"p-{service_name}"[:40].rstrip("-")

@@ -63,7 +63,7 @@ def outcome_of(
         "status": "valid" if is_trial else "updated" if changed else "unchanged",
         "revision": max(update["revision"] for update in updates),
         "epoch": head.epoch,
-        "updates": updates,
+        "updates": [{"kind": result.write.kind, **update} for result, update in zip(results, updates, strict=True)],
         "warnings": [
             {**warning, "service": update["service"], "environment": update["environment"]}
             for update in updates

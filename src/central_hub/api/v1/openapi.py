@@ -183,8 +183,9 @@ TRANSACTION: Final[Responses] = {
                 "updates": {
                     "type": "array",
                     "items": object_schema(
-                        "status service environment version revision epoch changes warnings etag",
+                        "kind status service environment version revision epoch changes warnings etag",
                         {
+                            "kind": {"enum": ["document", "schema"]},
                             "status": {"enum": ["created", "updated", "unchanged", "deleted", "valid"]},
                             "service": {"type": "string"},
                             "environment": {"type": "string"},

@@ -166,7 +166,7 @@ async def _together(hub: RunningHub, update: dict[str, Any], schema: Schema, goo
     """Let it be one of several changes of a revision, and what a revision is taken back to."""
     name = update["service"]
     beside = {"service": f"{name}-beside", "config": good}
-    earlier = {**update, "service": f"{name}-earlier"}
+    earlier = {**update, "service": f"{name}-earlier", "allow": ["removals", "delta"]}
     _revision(await _transact(hub, earlier, beside))
     left = _revision(await _transact(hub, {**earlier, "config": {}}, {"service": f"{name}-beside", "schema": {}}))
     _revision(await hub.http.put(f"/api/v1/config/schema/{name}-earlier", json=schema))

@@ -215,7 +215,7 @@ class CentralHubService(BaseService[None]):
         return self.coordination.fleet.of_service(service, self.coordination.clock())
 
     async def _head_seen(self, head: Head) -> None:
-        await self.tokens.refresh(head.tokens_version)
+        await self.tokens.refresh(head)
 
     async def _bus_connected(self) -> None:
         await self.announcer.connected()

@@ -7,6 +7,7 @@ import pytest
 from tests.architecture.source_tree import HUB, Module, dotted, imports, lies_in, modules
 
 SHELLS: dict[str, frozenset[str]] = {
+    "backup": frozenset({"archive", "dump", "restore"}),
     "config": frozenset("store commit_queue history listing tail announcer conformance contracts".split()),
     "coordination": frozenset({"manager"}),
     "validation": frozenset("checker worker consumer_checker consumer_worker".split()),

@@ -10,7 +10,7 @@ RINGS: tuple[frozenset[str], ...] = tuple(
         "data_directory",
         "errors settings metrics",
         "connections storage security audit embedded validation",
-        "config coordination",
+        "config coordination backup",
         "service",
         "api",
         "process",

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,8 @@ async def test_an_old_look_at_the_tokens_never_takes_the_place_of_a_newer_one(
         return rows
 
     monkeypatch.setattr(registry.tokens, "valid", slowly)
-    looking = asyncio.create_task(hub.service.tokens.refresh(-2))
+    another = replace(hub.service.tail.snapshot.head, tokens_version=-2)
+    looking = asyncio.create_task(hub.service.tokens.refresh(another))
     await has_looked.wait()
     assert (await hub.http.delete(f"/api/v1/tokens/{token_id}")).status_code == 204
     await looking

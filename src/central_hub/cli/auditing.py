@@ -43,7 +43,7 @@ def verify(session: Session, anchor: Anchors = None, file: SavedLog = None, save
     """
     if file is not None and save is not None:
         raise Failed("--file reads a saved log and --save makes one: take one of them", code=ExitCode.USAGE)
-    verifier = Verifier([_anchor(text) for text in anchor or []])
+    verifier = Verifier([parse_anchor(text) for text in anchor or []])
     differing = _walk(verifier, pages_of(session.hub, save=save) if file is None else pages_in(file))
     flaws = [f"revision {flaw.revision} {flaw.sentence}" for flaw in verifier.flaws]
     flaws += [
@@ -76,7 +76,8 @@ def _walk(verifier: Verifier, pages: Iterable[Page]) -> list[dict[str, str]]:
     return differing
 
 
-def _anchor(text: str) -> Anchor:
+def parse_anchor(text: str) -> Anchor:
+    """What was written down of the log at some time. Raises Failed."""
     position, _, digest = text.partition(":")
     try:
         if _HASH.fullmatch(digest) is None:

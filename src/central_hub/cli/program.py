@@ -10,6 +10,7 @@ import typer
 from central_hub.cli import (
     applying,
     auditing,
+    backups,
     contracts,
     diagnosing,
     editing,
@@ -58,6 +59,7 @@ for module in (
     contracts,
     tokens,
     auditing,
+    backups,
     diagnosing,
 ):
     module.register(app)

@@ -14,6 +14,7 @@ from central_hub.errors import NotFound, StartupRefused
 from central_hub.security.files import write_private
 from central_hub.security.tokens import Grant, Grants, Verb, generate, sha256
 from central_hub.storage import tokens
+from central_hub.storage.configs import Head
 from central_hub.storage.tokens import TokenRow
 from central_hub_client.wire import GLOBAL
 
@@ -35,16 +36,18 @@ class TokenRegistry:
         self._database = database
         self._on_change = on_change
         self._clock = clock
-        self._version = -1
+        self._seen: tuple[str, int, int] | None = None
         self._loading = asyncio.Lock()
         self.grants = Grants()
         self.is_loaded = False
 
-    async def refresh(self, version: int) -> None:
+    async def refresh(self, head: Head) -> None:
         """Read the tokens anew if they have changed since. Raises StoreUnavailable."""
-        if version != self._version:
+        # A restored store may have come to the same version by other changes.
+        found = (head.hub_id, head.epoch, head.tokens_version)
+        if found != self._seen:
             await self._load()
-            self._version = version
+            self._seen = found
 
     async def listed(self) -> list[TokenRow]:
         """Every token that was not revoked. Raises StoreUnavailable."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.storage.tables import RUNNING_ROLE_GRANTS
@@ -22,10 +23,25 @@ async def version(connection: AsyncConnection) -> str | None:
     return found
 
 
+async def lock(connection: AsyncConnection) -> None:
+    """Wait for the turn to migrate. Held until the end of the transaction."""
+    await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+
+
+def knows(version: str) -> bool:
+    """Whether there is a migration of this name."""
+    return version in {script.revision for script in ScriptDirectory.from_config(_configuration()).walk_revisions()}
+
+
+async def migrate(connection: AsyncConnection, *, to: str = "head") -> None:
+    """Make or bring the tables to a version, under the lock; nobody is granted anything."""
+    await connection.run_sync(lambda plain: _migrate(plain, to))
+
+
 async def upgrade(connection: AsyncConnection, *, running_role: str) -> None:
     """Migrate to the newest version and grant `running_role` what it needs, and no more."""
-    await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-    await connection.run_sync(_upgrade)
+    await lock(connection)
+    await migrate(connection)
     role = connection.dialect.identifier_preparer.quote(running_role)
     for table, privileges in RUNNING_ROLE_GRANTS.items():
         await connection.execute(sa.text(f"REVOKE ALL ON {table} FROM {role}"))
@@ -44,8 +60,13 @@ async def can_alter_audit(connection: AsyncConnection) -> bool:
     )
 
 
-def _upgrade(connection: sa.Connection) -> None:
+def _configuration() -> Config:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
+    return config
+
+
+def _migrate(connection: sa.Connection, to: str) -> None:
+    config = _configuration()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)

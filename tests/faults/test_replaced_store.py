@@ -45,6 +45,13 @@ class Store:
             f"ALTER DATABASE {self._name}_{copy} RENAME TO {self._name}",
         )
 
+    async def take(self, database: DatabaseUrls) -> None:
+        """Put another database, which nobody uses, in the place of the store, which is lost."""
+        name = sa.make_url(database.owner).database
+        await self._alone(
+            f"ALTER DATABASE {self._name} RENAME TO {self._name}_lost", f"ALTER DATABASE {name} RENAME TO {self._name}"
+        )
+
     @asynccontextmanager
     async def closed(self) -> AsyncIterator[None]:
         """The store lets nobody in during the block."""

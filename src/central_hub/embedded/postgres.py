@@ -206,8 +206,9 @@ def _refuse_another_major(cluster: Path) -> None:
     major = (cluster / "PG_VERSION").read_text(encoding="ascii").strip()
     if major != str(POSTGRES_MAJOR):
         raise StartupRefused(
-            f"{cluster} was made by PostgreSQL {major}, and this version of Central Hub brings {POSTGRES_MAJOR}: dump"
-            " it with the version that made it, start this one with a new --data-dir, and restore the dump there"
+            f"{cluster} was made by PostgreSQL {major}, and this version of Central Hub brings {POSTGRES_MAJOR}: run"
+            " `central-hub backup` with the version that made it, then `central-hub restore` with this one and a new"
+            " --data-dir"
         )
 
 

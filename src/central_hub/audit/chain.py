@@ -102,7 +102,9 @@ class Verifier:
         self.head = GENESIS
         self.position = Position(0, 0)
         self._ordinal = 0
-        self._anchors = {anchor.position.revision: anchor for anchor in anchors}
+        self._anchors: dict[int, list[Anchor]] = {}
+        for anchor in anchors:
+            self._anchors.setdefault(anchor.position.revision, []).append(anchor)
 
     def take(self, record: Record) -> None:
         entry = record.entry
@@ -138,8 +140,8 @@ class Verifier:
                 f"is what the hub records as its head, but the log ends at {self.position.revision}: it was cut off or "
                 "rewritten",
             )
-        for anchor in self._anchors.values():
-            self._flaw(anchor.position.revision, "is anchored, but the log does not reach it: it was cut off")
+        for revision in self._anchors:
+            self._flaw(revision, "is anchored, but the log does not reach it: it was cut off")
 
     def _check_content(self, record: Record) -> None:
         if record.content is None or record.salt is None:
@@ -150,13 +152,9 @@ class Verifier:
             self._flaw(record.entry.revision, "has another content than the one that was recorded")
 
     def _check_anchor(self) -> None:
-        anchor = self._anchors.pop(self.position.revision, None)
-        if anchor is None:
-            return
-        if anchor.hash != self.head or (anchor.position.epoch and anchor.position.epoch != self.position.epoch):
-            self._flaw(
-                anchor.position.revision, "does not have the hash of the anchor: the log was rewritten up to here"
-            )
+        # The hash covers the epoch of the entry. That of the anchor may be a later one: a new epoch begins without one.
+        if any(anchor.hash != self.head for anchor in self._anchors.pop(self.position.revision, ())):
+            self._flaw(self.position.revision, "does not have the hash of the anchor: the log was rewritten up to here")
 
     def _flaw(self, revision: int, sentence: str) -> None:
         self.flaws.append(Flaw(revision, sentence))

@@ -9,14 +9,30 @@ import typer
 
 from central_hub.audit.chain import GENESIS, Anchor, Verifier
 from central_hub.cli import redacting
+from central_hub.cli.anchor_files import anchors_in
 from central_hub.cli.audit_pages import Page, pages_in, pages_of, record
-from central_hub.cli.options import GUARDING
+from central_hub.cli.options import GUARDING, Service
 from central_hub.cli.session import ExitCode, Failed, Session, command, group
-from central_hub_client.wire import Position
+from central_hub_client.trust import parse_public_keys
+from central_hub_client.wire import DEFAULT_ENVIRONMENT, Position
 
 Anchors = Annotated[
     list[str] | None,
     typer.Option("--anchor", metavar="POSITION:HASH", help="1.42:sha256:…, written down earlier. Repeatable."),
+]
+AnchorsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--anchors", metavar="FILE", help="Anchors, one a line, as `audit anchor` gives them."
+    ),
+]
+SignedBy = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--signed-by",
+        metavar="KEY",
+        help="The public key (base64) that every anchor of the file must be signed by. Repeatable.",
+    ),
 ]
 SavedLog = Annotated[
     Path | None, typer.Option("--file", metavar="FILE", help="Verify what --save wrote, without asking a hub.")
@@ -32,10 +48,33 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     audit = group(app, GUARDING, "audit", "Verify the audit log, and redact contents in it.")
     command(audit, GUARDING)(verify)
+    command(audit, GUARDING)(anchor)
     command(audit, GUARDING, is_local=True)(redacting.redact)
 
 
-def verify(session: Session, anchor: Anchors = None, file: SavedLog = None, save: Save = None) -> None:
+def anchor(session: Session, service: Service) -> None:
+    """Print where the log ends, as the event stream of a service tells it: a line for `audit verify --anchors`.
+
+    A token that reads the service is enough, so that the anchors can be kept by somebody who does not run the hub:
+    central-hub audit anchor billing >> anchors
+    """
+    for event in session.hub.events(
+        "/config/watch", last_event_id=None, service=[service], environment=DEFAULT_ENVIRONMENT
+    ):
+        if event.kind == "bookmark":
+            session.output.json(event.value, indent=None)
+            return
+    raise Failed("the hub ended the stream before it told where the log ends: try again")
+
+
+def verify(
+    session: Session,
+    anchor: Anchors = None,
+    anchors_file: AnchorsFile = None,
+    signed_by: SignedBy = None,
+    file: SavedLog = None,
+    save: Save = None,
+) -> None:
     """Walk the whole audit log and say whether anything in it was edited, removed, inserted or cut off.
 
     Somebody who may write to the database could compute the whole chain anew. An anchor, the head that was written
@@ -43,7 +82,7 @@ def verify(session: Session, anchor: Anchors = None, file: SavedLog = None, save
     """
     if file is not None and save is not None:
         raise Failed("--file reads a saved log and --save makes one: take one of them", code=ExitCode.USAGE)
-    verifier = Verifier([parse_anchor(text) for text in anchor or []])
+    verifier = Verifier([*(parse_anchor(text) for text in anchor or []), *_anchors_in(anchors_file, signed_by)])
     differing = _walk(verifier, pages_of(session.hub, save=save) if file is None else pages_in(file))
     flaws = [f"revision {flaw.revision} {flaw.sentence}" for flaw in verifier.flaws]
     flaws += [
@@ -74,6 +113,16 @@ def _walk(verifier: Verifier, pages: Iterable[Page]) -> list[dict[str, str]]:
         head, differing = page["head"], page.get("differing_documents", [])
     verifier.finish(recorded_head=head["hash"], recorded=Position(head["epoch"], head["revision"]))
     return differing
+
+
+def _anchors_in(path: Path | None, signed_by: list[str] | None) -> list[Anchor]:
+    if path is None:
+        return []
+    try:
+        keys = None if signed_by is None else parse_public_keys(",".join(signed_by))
+    except ValueError as error:
+        raise Failed(f"--signed-by: {error}", code=ExitCode.USAGE) from error
+    return anchors_in(path, signed_by=keys)
 
 
 def parse_anchor(text: str) -> Anchor:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from central_hub.audit.chain import GENESIS, Anchor, Verifier
-from central_hub.cli import redacting
+from central_hub.cli import redacting, retaining
 from central_hub.cli.anchor_files import anchors_in
 from central_hub.cli.audit_pages import Page, pages_in, pages_of, record
 from central_hub.cli.options import GUARDING, Service
@@ -23,7 +23,7 @@ Anchors = Annotated[
 AnchorsFile = Annotated[
     Path | None,
     typer.Option(
-        "--anchors", metavar="FILE", help="Anchors, one a line, as `audit anchor` gives them."
+        "--anchors", metavar="FILE", help="Anchors, one a line, as `audit anchor` and `audit trim` give them."
     ),
 ]
 SignedBy = Annotated[
@@ -46,10 +46,11 @@ _HASH: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    audit = group(app, GUARDING, "audit", "Verify the audit log, and redact contents in it.")
+    audit = group(app, GUARDING, "audit", "Verify the audit log, and remove contents from it.")
     command(audit, GUARDING)(verify)
     command(audit, GUARDING)(anchor)
     command(audit, GUARDING, is_local=True)(redacting.redact)
+    command(audit, GUARDING, is_local=True)(retaining.trim)
 
 
 def anchor(session: Session, service: Service) -> None:

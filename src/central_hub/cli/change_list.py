@@ -36,6 +36,11 @@ def summary(changes: Iterable[Change]) -> str:
     return " ".join(f"{signs.get(change['op'], '~')}{dotted_pointer(change['path'])}" for change in changes)
 
 
+def summary_of(entry: Mapping[str, Any]) -> str:
+    """The keys that an entry of a history changed; of one whose change list is gone with its content, that."""
+    return "redacted" if entry.get("redacted") and not entry["changes"] else summary(entry["changes"])
+
+
 def removed(changes: Iterable[Change]) -> list[str]:
     """The keys that go, as they are typed."""
     return [dotted_pointer(change["path"]) for change in changes if change["op"] == "remove"]

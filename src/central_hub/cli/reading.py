@@ -129,7 +129,7 @@ def history(
             entry["changed_by"],
             entry["action"],
             entry["version"],
-            "redacted" if entry.get("redacted") else change_list.summary(entry["changes"]),
+            change_list.summary_of(entry),
             entry["reason"] or "",
         )
         for entry in page["history"]

@@ -49,7 +49,7 @@ def redact(
     from central_hub.cli.redaction import Redaction
 
     numbers = sorted({Position.parse(text, current_epoch=0).revision for text in revisions})
-    redaction = Redaction(_owner_url(session), service, environment, numbers)
+    redaction = Redaction(owner_url(session), service, environment, numbers)
     asyncio.run(_redact(session, redaction, reason, yes=yes))
 
 
@@ -76,7 +76,8 @@ async def _redact(session: Session, redaction: "Redaction", reason: str, *, yes:
         output.note(f"look at revision {', '.join(map(str, held))} too, and redact what must not stay there either")
 
 
-def _owner_url(session: Session) -> str:
+def owner_url(session: Session) -> str:
+    """The database as its owner: configured, or of a local hub. Raises Failed."""
     settings = read_settings(session)
     if settings.migration_database_url is not None:
         return settings.migration_database_url.get_secret_value()
@@ -84,7 +85,7 @@ def _owner_url(session: Session) -> str:
         return (settings.data_dir / OWNER_URL_FILE).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise Failed(
-            "redacting needs the owner of the tables: set CENTRAL_HUB_MIGRATION_DATABASE_URL, or name the data"
+            "this needs the owner of the tables: set CENTRAL_HUB_MIGRATION_DATABASE_URL, or name the data"
             " directory of a running local hub with --data-dir",
             code=ExitCode.USAGE,
         ) from error

@@ -8,10 +8,10 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.cli.key_paths import WrongKey, find, parse_key
-from central_hub.cli.session import Failed
+from central_hub.cli.session import ExitCode, Failed
 from central_hub.config import diff
 from central_hub.connections.database import Database
-from central_hub.storage import configs
+from central_hub.storage import configs, schema
 from central_hub.storage.configs import Kind, LogEntry
 from central_hub_client import layers
 
@@ -36,8 +36,9 @@ class Redaction:
         Raises Failed.
         """
         async with self._database.reading() as connection:
+            await check_owner(connection, self._database.role)
             current = await configs.get(connection, self.service, self.environment)
-            schema = await configs.get(connection, self.service, self.environment, Kind.SCHEMA)
+            its_schema = await configs.get(connection, self.service, self.environment, Kind.SCHEMA)
             entries = await self._history(connection)
         gone = [entry for entry in entries if entry.revision in self.revisions]
         config = None if current is None else current.config
@@ -45,7 +46,7 @@ class Redaction:
             numbers = ", ".join(map(str, sorted(missing)))
             raise Failed(f"revision {numbers} did not change {self.service} in environment {self.environment}")
         for entry in gone:
-            if schema is not None and schema.revision == entry.revision:
+            if its_schema is not None and its_schema.revision == entry.revision:
                 raise Failed(
                     f"revision {entry.revision} is the schema that {self.service} has now: change it first, then redact"
                 )
@@ -59,7 +60,7 @@ class Redaction:
 
     async def carry_out(self, reason: str) -> None:
         """Remove the contents, all of them or none."""
-        at, by = datetime.now(UTC), _whoever_runs_this(self._database.role)
+        at, by = datetime.now(UTC), whoever_runs_this(self._database.role)
 
         async def redact_all(connection: AsyncConnection) -> None:
             for revision in self.revisions:
@@ -106,7 +107,17 @@ def _holds(config: Config | None, pointer: str, value: Any) -> bool:
         return False
 
 
-def _whoever_runs_this(role: str) -> str:
+async def check_owner(connection: AsyncConnection, role: str) -> None:
+    """Raise Failed for a role that may not change what the log holds."""
+    if not await schema.can_alter_audit(connection):
+        raise Failed(
+            f"{role} may not change the audit log: set CENTRAL_HUB_MIGRATION_DATABASE_URL to the owner of the tables",
+            code=ExitCode.USAGE,
+        )
+
+
+def whoever_runs_this(role: str) -> str:
+    """Who is named for what the owner of the tables does."""
     try:
         return f"{getpass.getuser()}, as {role}"
     except (OSError, KeyError):  # a process whose user has no name

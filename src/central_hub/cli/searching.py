@@ -74,7 +74,7 @@ def log(
                 entry["changed_at"],
                 entry["changed_by"],
                 entry["action"],
-                "redacted" if entry.get("redacted") else change_list.summary(entry["changes"]),
+                change_list.summary_of(entry),
                 entry["reason"] or "",
             )
             for entry in found

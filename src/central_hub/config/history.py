@@ -294,7 +294,7 @@ def moment(text: str) -> datetime:
 
 
 def _content(entry: LogEntry) -> dict[str, Any] | None:
-    """What the document contained; None where it was deleted. Raises HistoryGone where it was redacted."""
+    """What the document contained; None where it was deleted. Raises HistoryGone where it was removed."""
     if entry.redacted:
-        raise HistoryGone(f"the content of revision {entry.revision} was redacted")
+        raise HistoryGone(f"the content of revision {entry.revision} was removed from the history")
     return None if entry.action == Action.DELETED else entry.config

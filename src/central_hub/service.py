@@ -198,10 +198,7 @@ class CentralHubService(BaseService[None]):
         database = self.connections.database
         async with database.reading() as connection:
             await _check_store(connection, verified=self.settings.durability == "verified")
-        if self.settings.durability == "verified":
-            epoch = await database.transaction(_adopt_cluster)
-            if epoch is not None:
-                log.warning("epoch_raised", epoch=epoch, reason="the store is another server than before")
+        await self._adopt_cluster()
         await self.tokens.ensure_admin(self.settings.admin_token_path)
         key = ReplicaKey(self._key.id, self._key.public_key)
         await database.transaction(lambda connection: replicas.beat(connection, key, at=datetime.now(UTC)))
@@ -214,7 +211,18 @@ class CentralHubService(BaseService[None]):
         """The instances of a service that are spoken of. Raises StoreUnavailable until they are loaded."""
         return self.coordination.fleet.of_service(service, self.coordination.clock())
 
+    async def _adopt_cluster(self) -> None:
+        """Begin a new epoch where the store is another server than before: commits may have been lost with that."""
+        if self.settings.durability != "verified":
+            return
+        epoch = await self.connections.database.transaction(_adopt_cluster)
+        if epoch is not None:
+            log.warning("epoch_raised", epoch=epoch, reason="the store is another server than before")
+
     async def _head_seen(self, head: Head) -> None:
+        if self.tail.is_stale:
+            # Before anything is written again: it may have come back as what it was on another server.
+            await self._adopt_cluster()
         await self.tokens.refresh(head)
 
     async def _bus_connected(self) -> None:
@@ -243,6 +251,7 @@ class CentralHubService(BaseService[None]):
         while True:
             try:
                 await database.transaction(lambda connection: replicas.beat(connection, key, at=datetime.now(UTC)))
+                await self._adopt_cluster()
                 await self._read_replica_keys()
             except StoreUnavailable:
                 log.debug("replica_beat_failed")
@@ -311,8 +320,11 @@ async def _check_store(connection: AsyncConnection, *, verified: bool) -> None:
 
 
 async def _adopt_cluster(connection: AsyncConnection) -> int | None:
+    found = await server.cluster(connection)
+    if await server.is_recorded(connection, found):
+        return None
     await configs.lock(connection)
-    return await server.adopt_cluster(connection, await server.cluster(connection))
+    return await server.adopt_cluster(connection, found)
 
 
 def _cause(error: BaseException) -> str:

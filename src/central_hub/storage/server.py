@@ -30,16 +30,23 @@ async def durability_flaws(connection: AsyncConnection) -> list[str]:
 
 
 async def cluster(connection: AsyncConnection) -> Cluster:
-    """The identity of the server's history."""
+    """The identity of the server's history. A standby has none of its own: it answers as if it were unavailable."""
+    # Not pg_control_checkpoint(): after a failover that tells the old timeline until the first checkpoint.
     row = (
         await connection.execute(
             sa.text(
                 "SELECT (SELECT CAST(system_identifier AS text) FROM pg_control_system()) AS system_identifier,"
-                " (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline"
+                " pg_walfile_name(pg_current_wal_lsn()) AS wal_file"
             )
         )
     ).one()
-    return Cluster(row.system_identifier, row.timeline)
+    return Cluster(row.system_identifier, timeline=int(row.wal_file[:8], 16))
+
+
+async def is_recorded(connection: AsyncConnection, found: Cluster) -> bool:
+    """Whether this is the cluster that the history is known to live on."""
+    state = (await connection.execute(sa.select(hub_state))).one()
+    return (state.system_identifier, state.timeline) == (found.system_identifier, found.timeline)
 
 
 async def adopt_cluster(connection: AsyncConnection, found: Cluster) -> int | None:

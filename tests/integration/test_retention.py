@@ -106,9 +106,10 @@ class Past:
             version=f"1.{len(self.entries)}",
             changes=diff.changes(old, new),
             previous_revision=self._revisions.get(key),
+            reason="because",
         )
         self._held[key], self._revisions[key] = new, len(self.entries)
-        return Draft((change,), (secrets.token_bytes(16),), at, self._rng.choice(["alice", "bob"]), "because")
+        return Draft((change,), (secrets.token_bytes(16),), at, self._rng.choice(["alice", "bob"]))
 
     def _changed(self, old: dict[str, Any]) -> dict[str, Any]:
         part = self._rng.choice(["a", "b", "c"])

@@ -2,12 +2,13 @@
 
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -194,6 +195,10 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+_ALLOWED: Final = re.compile(r'allow: \["([a-z_]+)"\]')
+"""How the interface says what is an option here."""
+
+
 def findings(error: CentralHubError) -> list[str]:
     """What the hub found wrong, place by place, as lines for people; not what its sentence says already."""
     return [_line(finding) for finding in error.errors if not _is_said(finding, error.detail)]
@@ -229,7 +234,7 @@ def _run(session: Session, work: Callable[[], None]) -> ExitCode:
     except CentralHubError as error:
         pointers = [{name: said for name, said in asdict(item).items() if said} for item in error.errors]
         fields = {"code": error.code, "status": error.status, "errors": pointers, **error.extra}
-        problem(error.detail, findings(error), fields)
+        problem(_ALLOWED.sub(r"--allow \1", error.detail), findings(error), fields)
         return ExitCode.UNREACHABLE if is_unreachable(error) else ExitCode.REFUSED
     except (WrongKey, WrongFile, WrongExport, StartupRefused) as error:
         problem(str(error))

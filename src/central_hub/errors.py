@@ -27,6 +27,11 @@ class Finding:
     """Of a consumer whose schema finds it (empty where it names none), and which of its instances are known."""
     instances: tuple[str, ...] | None = None
 
+    @property
+    def sentence(self) -> str:
+        """Whose config is wrong, where, and how, in words."""
+        return f"{self.service} in environment {self.environment}: {self.pointer or 'it'} {self.message}"
+
     def to_json(self) -> dict[str, Any]:
         said = ((name, getattr(self, name)) for name in ("pointer", "code", "message", *_WHERE_A_SCHEMA_APPLIES))
         return {name: value for name, value in said if value is not None}

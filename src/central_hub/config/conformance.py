@@ -66,8 +66,12 @@ class Conformance:
         try:
             return await self._checker.check(self._text(check.schema), check.config, inherited=check.inherited)
         except LimitExceeded as error:
-            place = f"{check.service} in environment {check.environment}"
-            raise LimitExceeded(f"{place}: {error.detail}") from error
+            finding = Finding(
+                "", ErrorCode.LIMIT_EXCEEDED, error.detail, service=check.service, environment=check.environment
+            )
+            raise LimitExceeded(
+                f"{check.service} in environment {check.environment}: {error.detail}", errors=[finding]
+            ) from error
 
     def _text(self, schema: Document) -> bytes:
         # A change of `_global` asks for every schema there is: they are not spelled out for each change again.
@@ -93,7 +97,7 @@ def _finding(check: Check, violation: Violation) -> Finding:
 
 def _refusal(changes: Collection[DocumentChange], findings: list[Finding]) -> SchemaViolation | SecretRejected:
     secrets = [finding for finding in findings if finding.keyword == _SECRET]
-    shown = "; ".join(_sentence(finding) for finding in (secrets or findings)[:3])
+    shown = "; ".join(finding.sentence for finding in (secrets or findings)[:3])
     if secrets:
         return SecretRejected(f"a schema marks these as secrets: {shown}; nothing was kept", errors=secrets)
     if all(change.kind is Kind.SCHEMA for change in changes):
@@ -101,7 +105,3 @@ def _refusal(changes: Collection[DocumentChange], findings: list[Finding]) -> Sc
             f"the schema refuses a config that there is: {shown}; change that first", errors=findings
         )
     return SchemaViolation(f"the change would break a schema: {shown}", errors=findings)
-
-
-def _sentence(finding: Finding) -> str:
-    return f"{finding.service} in environment {finding.environment}: {finding.pointer or 'it'} {finding.message}"

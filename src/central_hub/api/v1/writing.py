@@ -12,6 +12,7 @@ from central_hub.api.auth import authorise, authorise_all
 from central_hub.api.conditions import parse_tags
 from central_hub.api.encoding import encode
 from central_hub.api.v1.reading import parse_position
+from central_hub.api.v1.scope import refusal_for, warnings_for
 from central_hub.config.edits import Edit
 from central_hub.config.effect import effect_of
 from central_hub.config.outcome import Outcome
@@ -92,13 +93,13 @@ async def _answer(hub: CentralHubService, grant: Grant, transaction: Transaction
         outcome = await hub.store.write(transaction)
     except HubError as error:
         hub.metrics.writes.labels(str(error.code)).inc()
-        raise
+        raise refusal_for(grant.covers, error) from error
     hub.metrics.writes.labels(outcome.answer["status"]).inc()
     _note_overrides(transaction.author, outcome)
     headers = {HUB_REVISION: str(outcome.position)}
     if outcome.etag:
         headers["ETag"] = outcome.etag
-    answer = dict(outcome.answer)
+    answer = dict(outcome.answer) | {"warnings": warnings_for(grant.covers, outcome.answer["warnings"])}
     if outcome.foreseen is not None and any(write.kind is Kind.DOCUMENT for write in transaction.writes):
         answer["effect"] = effect_of(outcome.foreseen, hub.instances_of, grant.covers)
     return Response(encode(answer), media_type="application/json", headers=headers)

@@ -10,7 +10,7 @@ from central_hub.config.snapshot import Key
 from central_hub.storage.configs import DocumentChange
 from central_hub.storage.consumer_schemas import ConsumerKey, ConsumerSchema
 from central_hub.storage.instance_values import Instance, Report, Stance
-from central_hub.validation.pointers import touches
+from central_hub.validation.pointers import lies_in
 from central_hub_client.wire import DEFAULT_ENVIRONMENT, GLOBAL
 
 REMEMBERED_FOR: Final = timedelta(days=30)
@@ -83,11 +83,10 @@ def inputs_of(view: View, place: Key, version: int) -> Inputs:
 
 
 def declared_by_nobody(unknown: Iterable[Collection[str]], changed: Iterable[str]) -> list[str]:
-    """Those of the changed keys that no consumer declares, where there is one."""
-    by_consumer = list(unknown)
-    if not by_consumer:
-        return []
-    return [key for key in changed if all(any(touches(key, other) for other in found) for found in by_consumer)]
+    """What no consumer declares of the changed keys and of what is in them. `unknown` is that of each consumer."""
+    by_consumer, places = [frozenset(found) for found in unknown], frozenset(changed)
+    candidates = {key for key in frozenset().union(*by_consumer) if lies_in(key, places)}
+    return sorted(key for key in candidates if all(lies_in(key, found) for found in by_consumer))
 
 
 def _reason(consumer: ConsumerSchema, running: Collection[ConsumerKey], now: datetime, *, are_pinned: bool) -> Reason:

@@ -11,6 +11,7 @@ from central_hub.config.reach import View
 from central_hub.config.snapshot import Key
 from central_hub.storage.configs import DocumentChange
 from central_hub.storage.instance_values import Instance
+from central_hub.validation.pointers import lies_in
 from central_hub_client.wire import DEFAULT_ENVIRONMENT, GLOBAL
 
 MAX_CONFIGS: Final = 100
@@ -95,23 +96,14 @@ def _unread(leaves: Iterable[str], instances: Iterable[Instance]) -> list[str]:
     told = [{*instance.report.unread, *instance.report.unknown} for instance in instances if instance.stance.applied]
     if not told:
         return []
-    return [leaf for leaf in leaves if all(_is_in(leaf, keys) for keys in told)]
+    return [leaf for leaf in leaves if all(lies_in(leaf, keys) for keys in told)]
 
 
 def _shadowed(leaves: Iterable[str], instances: Iterable[Instance]) -> list[dict[str, Any]]:
     """The altered keys that instances hide behind settings of their own, and at how many of them."""
     told = [set(instance.report.shadowed) for instance in instances]
-    counted = ((leaf, sum(_is_in(leaf, keys) for keys in told)) for leaf in leaves)
+    counted = ((leaf, sum(lies_in(leaf, keys) for keys in told)) for leaf in leaves)
     return [{"path": leaf, "instances": count} for leaf, count in counted if count]
-
-
-def _is_in(pointer: str, keys: set[str]) -> bool:
-    """Whether the keys name the place or one around it."""
-    while pointer:
-        if pointer in keys:
-            return True
-        pointer = pointer.rpartition("/")[0]
-    return False
 
 
 def _size(view: View, changes: Sequence[DocumentChange]) -> dict[str, dict[str, int]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from central_hub.storage.configs import Document
+from central_hub.validation.pointers import steps
 from central_hub_client import layers
 from central_hub_client.wire import DEFAULT_ENVIRONMENT, GLOBAL
 
@@ -33,8 +34,7 @@ def shared_keys(documents: list[Document], pointers: Iterable[str]) -> frozenset
     live = [(document.service == GLOBAL, document.config) for document in documents if document.config is not None]
 
     def is_shared(pointer: str) -> bool:
-        path = [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
-        setters = {is_global for is_global, config in live if _sets(config, path)}
+        setters = {is_global for is_global, config in live if _sets(config, steps(pointer))}
         return setters == {True}
 
     return frozenset(filter(is_shared, set(pointers)))

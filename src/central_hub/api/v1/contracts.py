@@ -14,6 +14,7 @@ from central_hub.api.v1.queries import DocumentQuery, NoQuery, Runnable
 from central_hub.api.v1.reading import answer_json, reach_minimum
 from central_hub.audit.chain import rfc3339
 from central_hub.config.contracts import Standing
+from central_hub.config.layering import shared_keys
 from central_hub.config.reach import View
 from central_hub.errors import InvalidRequest
 from central_hub.security.tokens import Grant, Verb
@@ -37,8 +38,11 @@ def routes(hub: CentralHubService) -> APIRouter:
     async def answer(request: Request, service: str, environment: str) -> Response:
         applied = await reach_minimum(hub, request)
         place = (service, environment)
-        standings = await hub.contracts.standings(View.of(hub.tail.snapshot), place)
-        told = [_told(standing) for standing in (*standings, *hub.contracts.passed_over(place))]
+        view = View.of(hub.tail.snapshot)
+        standings = [*await hub.contracts.standings(view, place), *hub.contracts.passed_over(place)]
+        undeclared = {key for standing in standings if standing.present for key in standing.present.unknown}
+        shared = shared_keys(view.layers(*place), undeclared)
+        told = [_told(standing, shared) for standing in standings]
         return answer_json(hub, applied, {"service": service, "environment": environment, "contracts": told})
 
     @router.get("/{service}", responses=CONTRACTS)
@@ -89,7 +93,7 @@ def routes(hub: CentralHubService) -> APIRouter:
     return router
 
 
-def _told(standing: Standing) -> dict[str, Any]:
+def _told(standing: Standing, shared: frozenset[str]) -> dict[str, Any]:
     consumer, present = standing.consumer, standing.present
     return {
         "build": consumer.build,
@@ -106,5 +110,5 @@ def _told(standing: Standing) -> dict[str, Any]:
             {"pointer": violation.pointer, "keyword": violation.keyword, "message": violation.message}
             for violation in present.violations
         ],
-        "undeclared_keys": [] if present is None else list(present.unknown),
+        "undeclared_keys": [] if present is None else [key for key in present.unknown if key not in shared],
     }

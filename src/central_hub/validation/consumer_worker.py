@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from central_hub.validation.compiled import Compiled
-from central_hub.validation.pointers import pointer
+from central_hub.validation.pointers import pointer, steps
 from central_hub.validation.references import is_reference
 from central_hub.validation.schema import Unusable
 from central_hub.validation.violations import violations
@@ -62,6 +62,9 @@ def _shape(schema: str) -> Shape:
 def _held_against(compiled: Compiled, schema: str, document: dict[str, Any], supplied: list[str]) -> dict[str, Any]:
     try:
         fitted, unknown = _shape(schema).fit(document)
+        if (supplemented := _with_groups(document, supplied)) is not document:
+            # The service finds these objects in any case: with what it supplies, and without all the rest.
+            fitted, _ = _shape(schema).fit(supplemented)
     except _ODD:
         return unusable(Unusable("", "does not describe a settings model"))
     validator = compiled.validator
@@ -70,6 +73,22 @@ def _held_against(compiled: Compiled, schema: str, document: dict[str, Any], sup
         "violations": [asdict(violation) for violation in found],
         "unknown": [pointer(path) for path in unknown[:_MAX_UNKNOWN]],
     }
+
+
+def _with_groups(document: dict[str, Any], supplied: list[str]) -> dict[str, Any]:
+    """The document with the objects in which keys are supplied, empty where it has none; itself, if it has them all."""
+    for key in supplied:
+        document = _with_group(document, steps(key)[:-1])
+    return document
+
+
+def _with_group(value: dict[str, Any], path: list[str]) -> dict[str, Any]:
+    if not path or is_reference(value):
+        return value
+    name, *further = path
+    below = value.get(name, {})
+    with_group = _with_group(below, further) if isinstance(below, dict) else below
+    return value if name in value and with_group is below else {**value, name: with_group}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Consumer contracts: a change is held against the models that builds of a service run."""
 
 import json
+import random
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,9 @@ import httpx2
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
+from central_hub.config.conformance import OutOfTime
 from central_hub.config.contracts import NEWCOMERS_SECONDS
+from central_hub.config.reach import View
 from central_hub_client import ConfigManager, InstanceDescription
 from central_hub_client.config_client import ConfigClient
 from central_hub_client.wire import content_hash
@@ -104,8 +107,32 @@ async def test_keys_that_no_build_declares_warn(hub: RunningHub, service_name: s
     await register(hub.http, service_name, build="1", schema=SMALL)
     await register(hub.http, service_name, "two", build="2", schema=LARGE | {"properties": {"late": {}}})
     answer = await update(hub, service_name, {"batch": 2, "typo": {"deep": 1}, "late": 1})
-    assert warnings(answer) == f"/typo is declared by no build of {service_name}"
+    assert warnings(answer) == f"/typo/deep is declared by no build of {service_name}"
     assert (await contracts(hub, service_name))["1"]["undeclared_keys"] == ["/late", "/typo/deep"]
+
+
+async def test_a_key_is_undeclared_where_no_build_declares_it_however_the_change_is_cut(
+    hub: RunningHub, service_name: str
+) -> None:
+    for build, key in (("1", "x"), ("2", "y")):
+        group = {"type": "object", "properties": {key: {"type": "integer"}}}
+        await register(hub.http, service_name, build, build=build, schema={"properties": {"group": group}})
+    assert warnings(await update(hub, service_name, {"group": {"x": 1, "y": 2}})) == ""
+    answer = await update(hub, service_name, {"group": {"x": 1, "y": 2, "typo": {"a": 1, "b": 1}, "empty": {}}})
+    assert {warning["pointer"] for warning in answer.json()["warnings"]} == {
+        "/group/typo/a",
+        "/group/typo/b",
+        "/group/empty",
+    }
+
+
+async def test_what_only_the_shared_document_sets_is_no_key_that_a_build_fails_to_declare(
+    hub: RunningHub, service_name: str
+) -> None:
+    await stored(hub, "_global", {f"shared-{service_name}": 1})
+    await stored(hub, service_name, {"batch": 1, "own": 1})
+    await register(hub.http, service_name, build="1", schema=SMALL)
+    assert (await contracts(hub, service_name))["1"]["undeclared_keys"] == ["/own"]
 
 
 async def test_what_an_instance_supplies_by_itself_is_not_required_of_the_hub(
@@ -124,6 +151,19 @@ async def test_what_an_instance_supplies_by_itself_is_not_required_of_the_hub(
     put = await hub.http.put(f"/api/v1/config/{service_name}", json={"batch": 4}, headers={"If-Match": "*"})
     assert warnings(put) == ""
     assert objections(await update(hub, service_name, {"batch": 400})) == {("1", "/batch", ())}
+
+
+async def test_what_an_instance_supplies_of_a_group_does_not_stand_for_the_rest_of_it(
+    hub: RunningHub, service_name: str
+) -> None:
+    group = {"type": "object", "properties": {"a": {}, "b": {}}, "required": ["a", "b"]}
+    schema = {"properties": {"group": group}, "required": ["group"]}
+    await stored(hub, service_name, {"group": {"b": 1}})
+    made = await register(hub.http, service_name, build="1", schema=schema)
+    await beat(hub.http, made, applied={"epoch": 1, "revision": 1}, report={"local_keys": ["/group/a"]})
+    assert warnings(await update(hub, service_name, {"group": {"b": 2}})) == ""
+    put = await hub.http.put(f"/api/v1/config/{service_name}", json={}, headers={"If-Match": "*"})
+    assert objections(put) == {("1", "/group", ("one",))}
 
 
 async def test_who_waits_for_his_first_config_is_held_against_what_comes_but_not_what_is_missing(
@@ -323,3 +363,44 @@ async def test_hostile_models_cost_a_write_next_to_nothing_and_block_nobody(hub:
     answer = await update(hub, service_name, {"batch": 3})
     assert warnings(answer).count("is not held against") == 4
     assert time.perf_counter() - began < NEWCOMERS_SECONDS
+
+
+# Sound, and quick about what is usual; long texts of a certain kind take it more steps than there is time for.
+_LABORIOUS: dict[str, Any] = {
+    "type": "object",
+    "properties": {"batch": {"type": "integer", "maximum": 100}, "text": {"pattern": "[ab].{0,300}Z"}},
+}
+
+
+async def test_nobody_silences_a_build_by_a_config_that_takes_it_too_long(hub: RunningHub, service_name: str) -> None:
+    await stored(hub, service_name, {"batch": 1})
+    await register(hub.http, service_name, build="1", schema=_LABORIOUS)
+    assert warnings(await update(hub, service_name, {"batch": 2})) == ""
+    letters = random.Random(1).choices("abc", k=250_000)
+    refused = await update(hub, service_name, {"text": "".join(letters)}, dry_run=True)
+    assert objections(refused) == {("1", "", ("one",))}
+    assert "takes more time or memory" in refused.json()["detail"]
+    assert objections(await update(hub, service_name, {"batch": 200})) == {("1", "/batch", ("one",))}
+    assert warnings(await update(hub, service_name, {"batch": 3})) == ""
+
+
+async def test_while_nobody_else_can_write_no_model_is_waited_for_beyond_the_deadline(
+    hub: RunningHub, service_name: str
+) -> None:
+    await stored(hub, service_name, {"batch": 1})
+    view, place = View.of(hub.service.tail.snapshot), (service_name, "default")
+    for number in range(20):
+        schema = _HEAVY | {"title": f"{service_name} {number}"}
+        await register(hub.http, service_name, str(number), build=str(number), schema=schema)
+    began = time.monotonic()
+    with pytest.raises(OutOfTime):
+        await hub.service.contracts.standings(view, place, deadline=began + 0.1)
+    assert time.monotonic() - began < NEWCOMERS_SECONDS / 2
+
+    async def is_known() -> bool:
+        told = await hub.service.contracts.standings(view, place)
+        return all(standing.present is not None for standing in told)
+
+    await eventually(is_known, within=60)
+    # What is known takes no time at all.
+    assert len(await hub.service.contracts.standings(view, place, deadline=time.monotonic())) == 20

@@ -46,6 +46,7 @@ not answered by then has no say in this one; whoever has answered before is wait
 _MAX_INSTANCES: Final = 20
 _WHATEVER_IS_MISSING: Final = ("",)
 _WORDS: Final = 3
+_SILENT: Final = "has not answered in time"
 
 InstancesOf = Callable[[str], Sequence[Instance]]
 """The instances of a service that are spoken of now."""
@@ -95,9 +96,14 @@ class Standing:
 
     @property
     def objections(self) -> tuple[Violation, ...]:
-        """What it refuses of the proposed config, where it has a say."""
+        """What it refuses of the proposed config, where it has a say.
+
+        One that makes something of the present and cannot come to an end with what is proposed has not accepted it.
+        """
         if self.is_broken or self.proposed is None:
             return ()
+        if self.proposed.unusable is not None:
+            return (Violation("", "", self.proposed.unusable),)
         return self.proposed.violations
 
     @property
@@ -188,7 +194,7 @@ class Contracts:
         What changes of `forced` documents lead to is made all the same.
 
         What is `known` from an earlier agreement is not looked at again. After `deadline`, on the monotonic clock,
-        nothing more is begun: OutOfTime.
+        nobody is waited for: OutOfTime.
         """
         documents = [change for change in changes if change.kind is Kind.DOCUMENT]
         places = places_of(self._known, documents)
@@ -204,7 +210,7 @@ class Contracts:
                 continue
             if time.monotonic() > deadline:
                 raise OutOfTime
-            standings += await self.standings(view, place, after)
+            standings += await self.standings(view, place, after, deadline=deadline)
         objecting = [standing for standing in standings if standing.objections]
         forcing = [change for change in documents if change.key in forced]
         held = [standing for standing in objecting if not any(may_alter(change, standing.place) for change in forcing)]
@@ -215,10 +221,13 @@ class Contracts:
         }
         return Agreement(frozenset(inputs), tuple(_warnings(standings, objecting)), undeclared)
 
-    async def standings(self, view: View, place: Key, after: View | None = None) -> list[Standing]:
+    async def standings(
+        self, view: View, place: Key, after: View | None = None, *, deadline: float = math.inf
+    ) -> list[Standing]:
         """What the consumers of a place make of its config in `view`, and of the one in `after`.
 
-        Only those that count, and none where the config stays as it is. Raises StoreUnavailable.
+        Only those that count, and none where the config stays as it is. Raises StoreUnavailable, and OutOfTime where
+        somebody has not answered by the `deadline`.
         """
         present = view.effective(*place)
         proposed = None if after is None else after.effective(*place)
@@ -234,10 +243,10 @@ class Contracts:
         if proposed is not None and proposed_hash is not None:
             documents.append((proposed, proposed_hash))
         asked = {consumer.key: self._asked(consumer, instances, present) for consumer, _ in counting}
-        await self._judge(asked, documents)
+        await self._judge(asked, documents, deadline)
         if present is not None and (remembered := await self._remembered_keys(asked, instances, documents)):
             asked |= remembered
-            await self._judge(asked, documents)
+            await self._judge(asked, documents, deadline)
         return [
             Standing(
                 consumer,
@@ -319,7 +328,15 @@ class Contracts:
             return Consumer(consumer.schema_hash, content, _WHATEVER_IS_MISSING)
         return Consumer(consumer.schema_hash, content, supplied_by(instances.get(consumer.key, ())) or ())
 
-    async def _judge(self, asked: dict[ConsumerKey, Consumer], documents: Sequence[tuple[dict[str, Any], str]]) -> None:
+    async def _judge(
+        self, asked: dict[ConsumerKey, Consumer], documents: Sequence[tuple[dict[str, Any], str]], deadline: float
+    ) -> None:
+        if deadline < math.inf:
+            for document, document_hash in documents:
+                seconds = max(0.0, deadline - time.monotonic())
+                if not await self._checker.judge_within(asked.values(), document, document_hash, seconds=seconds):
+                    raise OutOfTime
+            return
         known = [consumer for consumer in asked.values() if self._checker.has_answered(consumer)]
         newcomers = [consumer for consumer in asked.values() if not self._checker.has_answered(consumer)]
         for document, document_hash in documents:
@@ -356,7 +373,7 @@ def findings_of(standing: Standing) -> list[Finding]:
             violation.pointer,
             ErrorCode.CONTRACT_VIOLATION,
             f"{violation.message}, for {standing.name}",
-            keyword=violation.keyword,
+            keyword=violation.keyword or None,
             service=standing.consumer.service,
             environment=standing.consumer.environment,
             build=standing.consumer.build,
@@ -372,7 +389,7 @@ def _refuses(verdict: Verdict | None) -> bool:
 
 def _refusal(objecting: Sequence[Standing]) -> ContractViolation:
     findings = [finding for standing in objecting for finding in findings_of(standing)]
-    shown = "; ".join(_sentence(finding) for finding in findings[:_WORDS])
+    shown = "; ".join(finding.sentence for finding in findings[:_WORDS])
     return ContractViolation(
         f"what runs would refuse the change: {shown}. Change it, retire the build (`central-hub contracts retire`), or"
         ' override with allow: ["contract"] and a token that has the verb force',
@@ -387,12 +404,12 @@ def _warnings(standings: Sequence[Standing], objecting: Sequence[Standing]) -> I
     for standing in standings:
         if standing.is_broken:
             verdict = standing.present
-            why = "has not answered in time"
+            why = _SILENT
             if verdict is not None:
                 why = verdict.unusable or "refuses the present config"
             yield _unheard(standing, why)
-        elif standing.proposed is not None and standing.proposed.unusable is not None:
-            yield _unheard(standing, standing.proposed.unusable)
+        elif standing.proposed is None:
+            yield _unheard(standing, _SILENT)
 
 
 def _unheard(standing: Standing, why: str) -> Finding:
@@ -417,7 +434,3 @@ def _undeclared(change: DocumentChange, standings: Sequence[Standing]) -> Iterab
     ]
     for key in declared_by_nobody(told, changed)[:MAX_VIOLATIONS]:
         yield Finding(key, Warned.UNDECLARED_KEY, f"is declared by no build of {change.service}")
-
-
-def _sentence(finding: Finding) -> str:
-    return f"{finding.service} in environment {finding.environment}: {finding.pointer or 'it'} {finding.message}"

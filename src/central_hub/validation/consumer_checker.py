@@ -16,7 +16,8 @@ from central_hub.validation.violations import Violation
 LANES: Final = 2
 _TOGETHER: Final = 25
 _TOGETHER_BYTES: Final = 1024 * 1024
-_KEPT_VERDICTS: Final = 16_384
+_KEPT_VERDICTS: Final = 500_000
+"""Verdicts, and pointers in them: some name a thousand keys."""
 _KEPT_SCHEMAS: Final = 4_096
 
 K = TypeVar("K")
@@ -49,11 +50,35 @@ class Verdict:
         return self.unusable is None and not self.violations
 
 
+class _Verdicts:
+    """What was said last, by schema, keys supplied, and document."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, tuple[str, ...], str], Verdict] = OrderedDict()
+        self._size = 0
+
+    def get(self, key: tuple[str, tuple[str, ...], str]) -> Verdict | None:
+        if (found := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def keep(self, key: tuple[str, tuple[str, ...], str], verdict: Verdict) -> None:
+        self._forget(self._kept.pop(key, None))
+        self._kept[key] = verdict
+        self._size += _size(verdict)
+        while self._size > _KEPT_VERDICTS:
+            self._forget(self._kept.popitem(last=False)[1])
+
+    def _forget(self, verdict: Verdict | None) -> None:
+        self._size -= 0 if verdict is None else _size(verdict)
+
+
 class ConsumerChecker:
     """Knows what consumers make of documents, and remembers what it was asked.
 
     Its processes are not those of registered schemas. A schema that takes more time or memory than there is for one
-    counts as unusable from then on: it is not asked again.
+    the first time that it is asked counts as unusable from then on: it is not asked again. One that has answered
+    before is unusable for that document alone: whoever writes documents must not be able to silence it.
     """
 
     def __init__(self) -> None:
@@ -61,7 +86,7 @@ class ConsumerChecker:
         self._lanes = [SchemaChecker(workers=1, program="central_hub.validation.consumer_worker") for _ in range(LANES)]
         self._turns = [asyncio.Lock() for _ in range(LANES)]
         self._unfinished: set[asyncio.Task[None]] = set()
-        self._verdicts: OrderedDict[tuple[str, tuple[str, ...], str], Verdict] = OrderedDict()
+        self._verdicts = _Verdicts()
         self._hopeless: OrderedDict[str, str] = OrderedDict()
         self._asked: OrderedDict[str, None] = OrderedDict()
 
@@ -73,10 +98,7 @@ class ConsumerChecker:
         """What is remembered of a consumer and a document; None where it has to be asked."""
         if (sentence := self._hopeless.get(consumer.schema_hash)) is not None:
             return Verdict(unusable=sentence)
-        key = (*consumer.name, document_hash)
-        if (found := self._verdicts.get(key)) is not None:
-            self._verdicts.move_to_end(key)
-        return found
+        return self._verdicts.get((*consumer.name, document_hash))
 
     async def judge(self, consumers: Iterable[Consumer], document: dict[str, Any], document_hash: str) -> None:
         """Ask whatever is not known yet, so that it is `known`. Raises StoreUnavailable."""
@@ -146,11 +168,12 @@ class ConsumerChecker:
             sentence = error.detail
         else:
             return verdict
-        _keep(self._hopeless, consumer.schema_hash, sentence, _KEPT_SCHEMAS)
+        if not self.has_answered(consumer):
+            _keep(self._hopeless, consumer.schema_hash, sentence, _KEPT_SCHEMAS)
         return Verdict(unusable=sentence)
 
     def _keep(self, consumer: Consumer, document_hash: str, verdict: Verdict) -> None:
-        _keep(self._verdicts, (*consumer.name, document_hash), verdict, _KEPT_VERDICTS)
+        self._verdicts.keep((*consumer.name, document_hash), verdict)
         _keep(self._asked, consumer.schema_hash, None, _KEPT_SCHEMAS)
 
 
@@ -158,6 +181,10 @@ def _forget(task: asyncio.Task[None]) -> None:
     """Nobody waits for it any more: that the process could not be asked shows the next time."""
     if not task.cancelled():
         task.exception()
+
+
+def _size(verdict: Verdict) -> int:
+    return 1 + len(verdict.violations) + len(verdict.unknown)
 
 
 def _keep(kept: OrderedDict[K, V], key: K, value: V, most: int) -> None:

@@ -19,6 +19,7 @@ from bench import (
     client,
     client_fanout,
     client_idle,
+    contracts,
     fanout,
     heartbeats,
     memory,
@@ -43,6 +44,7 @@ async def measure_all(*, quick: bool) -> list[Figure]:
         figures += await reads.measure(servers, seconds=seconds)
         figures += await writes.measure(servers, seconds=seconds)
         figures += await validation.measure(servers, seconds=seconds)
+        figures += await contracts.measure(servers, builds=20 if quick else 200, seconds=2 * seconds)
         figures += await fanout.measure(servers, subscribers=50 if quick else 1_000)
         figures += await client_fanout.measure(servers, clients=50 if quick else 1_000)
         figures += await client_idle.measure(servers, quick=quick)

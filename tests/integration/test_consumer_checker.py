@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,17 @@ async def checker() -> AsyncIterator[ConsumerChecker]:
     checker = ConsumerChecker()
     yield checker
     await checker.stop()
+
+
+@pytest.mark.parametrize("names", [5, {"batch": 7}, {"batch": ["b"]}])
+async def test_a_schema_whose_other_names_are_none_is_unusable_and_ends_no_process(
+    checker: ConsumerChecker, names: Any
+) -> None:
+    odd = Consumer("odd", json.dumps({"x-other-names": names}))
+    await checker.judge([odd], {"batch": {"size": 1}}, "document")
+    told = checker.known(odd, "document")
+    assert told is not None
+    assert told.unusable == "cannot be used: it does not describe a settings model"
 
 
 async def test_answers_that_name_many_keys_are_forgotten_sooner(

@@ -65,10 +65,10 @@ def _held_against(compiled: Compiled, schema: str, document: dict[str, Any], sup
         if (supplemented := _with_groups(document, supplied)) is not document:
             # The service finds these objects in any case: with what it supplies, and without all the rest.
             fitted, _ = _shape(schema).fit(supplemented)
+        is_valid = compiled.validator.is_valid(fitted)
     except _ODD:
         return unusable(Unusable("", "does not describe a settings model"))
-    validator = compiled.validator
-    found = [] if validator.is_valid(fitted) else violations(validator.iter_errors(fitted), fitted, supplied)
+    found = [] if is_valid else violations(compiled.validator.iter_errors(fitted), fitted, supplied)
     return {
         "violations": [asdict(violation) for violation in found],
         "unknown": [pointer(path) for path in unknown[:_MAX_UNKNOWN]],

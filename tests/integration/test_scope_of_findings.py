@@ -46,6 +46,20 @@ async def test_who_refuses_a_change_for_all_is_told_to_whom_it_may_be(
     assert [error["service"] for error in told.json()["errors"]] == [service_name]
 
 
+async def test_a_transaction_tells_no_more_than_a_single_write(hub: RunningHub, service_name: str) -> None:
+    key, own = f"shared-{service_name}", f"{service_name}-own"
+    await stored(hub, service_name, {"a": 1})
+    await watched(hub, service_name, {"type": "object", "properties": {key: {"type": "integer", "maximum": 100}}})
+    narrow = hub.client(await hub.new_token(verbs=["write"], services=["_global", own]))
+    for value, status in ((200, 422), (1, 200)):
+        shared = {"service": "_global", "config": {key: value}, "mode": "merge"}
+        updates = [shared, {"service": own, "config": {"a": value}}]
+        answer = await narrow.post("/api/v1/config/transaction", json={"updates": updates})
+        assert answer.status_code == status, answer.text
+        hidden = answer.text.replace(key, "").replace(own, "")
+        assert not [word for word in (service_name, *HIDDEN) if word in hidden]
+
+
 async def test_of_several_environments_only_those_covered_are_spoken_of(hub: RunningHub, service_name: str) -> None:
     await stored(hub, service_name, {"batch": 1})
     await watched(hub, service_name, SMALL, "secret-environment")

@@ -140,6 +140,19 @@ class _TolerantSchema(GenerateJsonSchema):
     def handle_invalid_for_json_schema(self, schema: core_schema.CoreSchema, error_info: str) -> JsonSchemaValue:
         return {}
 
+    # The hub holds changes against what is told here: what it does not say, the hub lets pass and the model refuses.
+
+    def get_decimal_pattern(self, schema: core_schema.DecimalSchema) -> str | None:
+        return self.build_decimal_pattern(schema)
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        result = super().dict_schema(schema)
+        if "patternProperties" in result:
+            result.setdefault("additionalProperties", False)
+        if schema.get("keys_schema", {}).get("type") == "int":
+            result["propertyNames"] = {"pattern": r"^[-+]?[0-9]+$"}
+        return result
+
 
 class _WithoutDefaults(_TolerantSchema):
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:

@@ -3,6 +3,7 @@
 Only what nobody waits for and nobody misses may call this: the worker's process.
 """
 
+import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -115,9 +116,29 @@ def _is_of_format(name: str, text: str) -> bool:
     return is_valid_for({"format": name}, text, validate_formats=True, pattern_options=_BACKTRACKING, offline=True)
 
 
-# `regex`: for the engine that knows more. The others: as 2020-12 has them, for the drafts that came before them.
+def _is_read_by(parse: Callable[[str], object], text: str) -> bool:
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+_OF_SETTINGS_MODELS: Final[dict[str, Callable[[str], object]]] = {
+    "ipvanyaddress": ipaddress.ip_address,
+    "ipvanyinterface": ipaddress.ip_interface,
+    "ipvanynetwork": ipaddress.ip_network,
+    "ipv4interface": ipaddress.IPv4Interface,
+    "ipv4network": ipaddress.IPv4Network,
+    "ipv6interface": ipaddress.IPv6Interface,
+    "ipv6network": ipaddress.IPv6Network,
+}
+"""Formats that JSON Schema does not know, and that models of Pydantic declare."""
+
 _FORMATS: Final[dict[str, Callable[[str], bool]]] = {
-    name: partial(_is_of_format, name) for name in ("regex", "duration", "uuid")
+    # `regex`: for the engine that knows more. The others: as 2020-12 has them, for the drafts that came before them.
+    **{name: partial(_is_of_format, name) for name in ("regex", "duration", "uuid")},
+    **{name: partial(_is_read_by, parse) for name, parse in _OF_SETTINGS_MODELS.items()},
 }
 
 

@@ -1,0 +1,83 @@
+"""One list of instances, and one of them after another by whatever policy."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import Final, Generic
+
+from central_hub_client.routing.eligibility import DEGRADED, eligible, why_nobody
+from central_hub_client.routing.hash_ring import HashRing
+from central_hub_client.routing.policy import Choice, Draw, Fallback, NothingToCall, Policy, T
+from central_hub_client.routing.turns import Turns
+from central_hub_client.routing.two_choices import TwoChoices
+
+_NOTHING_UNDER_WAY: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+class Balancer(Generic[T]):
+    """Chooses among the instances of one list, which never changes: another list is another balancer.
+
+    Safe to use from any thread. What a policy needs is prepared when it is first asked for.
+    """
+
+    def __init__(
+        self, instances: Iterable[T], draw: Draw, *, under_way: Mapping[str, int] = _NOTHING_UNDER_WAY
+    ) -> None:
+        self.instances = tuple(instances)
+        self.eligible = eligible(self.instances)
+        """Those that may be called, by name."""
+        self._draw = draw
+        self._under_way = under_way
+        self._lock = threading.Lock()
+        is_degraded = any(instance.state == DEGRADED for instance in self.eligible)
+        self._fallbacks = (Fallback.DEGRADED,) if is_degraded else ()
+
+    def pick(
+        self, policy: Policy = Policy.ROUND_ROBIN, *, key: str | None = None, zone: str | None = None
+    ) -> Choice[T]:
+        """The instance to call. Raises NothingToCall, and ValueError where the policy needs a key or a zone."""
+        check_arguments(policy, key=key, zone=zone)
+        if not self.eligible:
+            raise NothingToCall(why_nobody(self.instances))
+        with self._lock:
+            match policy:
+                case Policy.ROUND_ROBIN:
+                    return Choice(self._turns.next(), self._fallbacks)
+                case Policy.RANDOM:
+                    return Choice(self._two_choices.next(), self._fallbacks)
+                case Policy.CONSISTENT_HASH:
+                    return Choice(self._ring.owner(key or ""), self._fallbacks)
+                case Policy.SAME_ZONE:
+                    if (turns := self._zones.get(zone)) is not None:
+                        return Choice(turns.next(), self._fallbacks)
+                    return Choice(self._turns.next(), (*self._fallbacks, Fallback.OTHER_ZONE))
+
+    @cached_property
+    def _turns(self) -> Turns[T]:
+        return Turns(self.eligible, self._draw)
+
+    @cached_property
+    def _two_choices(self) -> TwoChoices[T]:
+        return TwoChoices(self.eligible, self._under_way, self._draw)
+
+    @cached_property
+    def _ring(self) -> HashRing[T]:
+        return HashRing(self.eligible)
+
+    @cached_property
+    def _zones(self) -> dict[str | None, Turns[T]]:
+        zones: dict[str | None, list[T]] = {}
+        for instance in self.eligible:
+            if instance.zone is not None:
+                zones.setdefault(instance.zone, []).append(instance)
+        return {zone: Turns(instances, self._draw) for zone, instances in zones.items()}
+
+
+def check_arguments(policy: Policy, *, key: str | None, zone: str | None) -> None:
+    """Raise ValueError where something is missing that the policy goes by, or given that it does not look at."""
+    for needed_by, name, value in ((Policy.CONSISTENT_HASH, "key", key), (Policy.SAME_ZONE, "zone", zone)):
+        if policy is needed_by and value is None:
+            raise ValueError(f"{policy} needs a {name}")
+        if policy is not needed_by and value is not None:
+            raise ValueError(f"a {name} is for {needed_by}, and {policy} does not look at it")

@@ -191,5 +191,9 @@ class ReplicaBehind(HubError):
     status, code, title = 503, ErrorCode.REPLICA_BEHIND, "This replica has not reached that revision yet"
 
 
+class NoInstance(HubError):
+    status, code, title = 503, ErrorCode.NO_INSTANCE, "No instance can be called"
+
+
 class StartupRefused(Exception):
     """The hub cannot start as it is configured. The message says what to change; the CLI prints it and exits."""

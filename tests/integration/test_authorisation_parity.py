@@ -107,6 +107,7 @@ WAYS = [
     Way(Verb.WRITE, "DELETE", "/api/v1/config/schema/{service}"),
     read("/api/v1/config/status/{service}"),
     read("/api/v1/discovery/{service}"),
+    Way(Verb.READ, "GET", "/api/v1/discovery/{service}/route", also=frozenset({503})),
     read(CONTRACTS),
     update(f"{CONTRACTS}/pin", builds=[]),
     Way(

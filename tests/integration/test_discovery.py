@@ -213,9 +213,7 @@ async def test_a_deregistered_instance_is_gone_and_its_generation_is_not_used_ag
     assert (await register(hub.http, service_name)).generation == 3
 
 
-async def test_routing_is_not_there_yet(hub: RunningHub, service_name: str) -> None:
-    await register(hub.http, service_name)
-    assert_problem(await hub.http.get(f"/api/v1/discovery/{service_name}/route"), 404, "not_found")
+async def test_no_instance_is_named_like_the_word_that_asks_for_one(hub: RunningHub, service_name: str) -> None:
     refused = await hub.http.post("/api/v1/discovery/register", json={"name": service_name, "instance_id": "route"})
     assert_problem(refused, 422, "invalid_request")
 

@@ -127,6 +127,12 @@ class IncompleteConfig(CentralHubError):
     default_code = "incomplete_config"
 
 
+class NoInstance(CentralHubError):
+    """No instance of the service may be called now: none is registered, or none is well. `detail` says how they are."""
+
+    default_code = ErrorCode.NO_INSTANCE
+
+
 class InvalidRequest(CentralHubError):
     """The request is not one that the hub understands."""
 
@@ -156,6 +162,7 @@ _BY_CODE: dict[str, type[CentralHubError]] = {
     ErrorCode.RATE_LIMITED: HubUnavailable,
     ErrorCode.STORE_UNAVAILABLE: HubUnavailable,
     ErrorCode.REPLICA_BEHIND: HubUnavailable,
+    ErrorCode.NO_INSTANCE: NoInstance,
 }
 
 _BY_STATUS: dict[int, type[CentralHubError]] = {

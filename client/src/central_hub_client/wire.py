@@ -67,6 +67,7 @@ class ErrorCode(StrEnum):
     RATE_LIMITED = "rate_limited"
     STORE_UNAVAILABLE = "store_unavailable"
     REPLICA_BEHIND = "replica_behind"
+    NO_INSTANCE = "no_instance"
     INTERNAL = "internal_error"
 
 

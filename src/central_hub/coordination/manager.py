@@ -14,10 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from central_hub.connections.database import Database
 from central_hub.coordination import registry
 from central_hub.coordination.fleet import Fleet
+from central_hub.coordination.routing import Routed, Router
 from central_hub.errors import HubError, NotFound, StaleGeneration, StoreUnavailable
 from central_hub.security.tokens import sha256
 from central_hub.storage import consumer_schemas, instances
 from central_hub.storage.instance_values import Beat, Description, Instance, Key, Report, Stance
+from central_hub_client.routing.policy import Policy
 from central_hub_client.strict_json import canonical
 from central_hub_client.wire import InstanceState, Position, content_hash
 
@@ -79,6 +81,7 @@ class CoordinationManager:
         self.clock = clock
         self._on_applied = on_applied
         self._fleet = Fleet()
+        self._router = Router(random.random)
         self._database = database
         self._position = 0
         self._looks = 0
@@ -215,6 +218,15 @@ class CoordinationManager:
         if found is None:
             raise NotFound(f"there is no instance {key[2]} of {key[0]} in environment {key[1]}")
         return found
+
+    def route(
+        self, service: str, environment: str, policy: Policy, *, key: str | None = None, zone: str | None = None
+    ) -> Routed:
+        """One instance to call, by this replica's view, which may be two seconds old. Raises NoInstance,
+        StoreUnavailable."""
+        now = self.clock()
+        instances = (found for found in self.fleet.of_service(service, now) if found.environment == environment)
+        return self._router.route(service, environment, instances, policy, key=key, zone=zone, now=now)
 
     async def run(self) -> None:
         """Write heartbeats and read those of the other replicas, until cancelled."""

@@ -31,7 +31,8 @@ class Balancer(Generic[T]):
         self._under_way = under_way
         self._lock = threading.Lock()
         is_degraded = any(instance.state == DEGRADED for instance in self.eligible)
-        self._fallbacks = (Fallback.DEGRADED,) if is_degraded else ()
+        self.fallbacks = (Fallback.DEGRADED,) if is_degraded else ()
+        """What every choice of this list has to admit to."""
 
     def pick(
         self, policy: Policy = Policy.ROUND_ROBIN, *, key: str | None = None, zone: str | None = None
@@ -43,15 +44,15 @@ class Balancer(Generic[T]):
         with self._lock:
             match policy:
                 case Policy.ROUND_ROBIN:
-                    return Choice(self._turns.next(), self._fallbacks)
+                    return Choice(self._turns.next(), self.fallbacks)
                 case Policy.RANDOM:
-                    return Choice(self._two_choices.next(), self._fallbacks)
+                    return Choice(self._two_choices.next(), self.fallbacks)
                 case Policy.CONSISTENT_HASH:
-                    return Choice(self._ring.owner(key or ""), self._fallbacks)
+                    return Choice(self._ring.owner(key or ""), self.fallbacks)
                 case Policy.SAME_ZONE:
                     if (turns := self._zones.get(zone)) is not None:
-                        return Choice(turns.next(), self._fallbacks)
-                    return Choice(self._turns.next(), (*self._fallbacks, Fallback.OTHER_ZONE))
+                        return Choice(turns.next(), self.fallbacks)
+                    return Choice(self._turns.next(), (*self.fallbacks, Fallback.OTHER_ZONE))
 
     @cached_property
     def _turns(self) -> Turns[T]:

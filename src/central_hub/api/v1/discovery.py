@@ -12,8 +12,8 @@ from central_hub.api.v1.bodies import parse
 from central_hub.api.v1.fleet import InstancePage, described
 from central_hub.api.v1.instance_bodies import Heartbeat, Redescription, Registration
 from central_hub.api.v1.openapi import PROBLEMS, request_body
-from central_hub.api.v1.openapi_fleet import DESCRIBED, INSTANCES, REGISTERED, RENEWED
-from central_hub.api.v1.queries import DeregisterQuery, DocumentQuery, InstancesQuery, NoQuery, Runnable
+from central_hub.api.v1.openapi_fleet import DESCRIBED, INSTANCES, REGISTERED, RENEWED, ROUTED
+from central_hub.api.v1.queries import DeregisterQuery, DocumentQuery, InstancesQuery, NoQuery, RouteQuery, Runnable
 from central_hub.coordination.manager import Model
 from central_hub.errors import InvalidName, StoreUnavailable
 from central_hub.security.tokens import Grant, Verb
@@ -84,6 +84,21 @@ def routes(hub: CentralHubService) -> APIRouter:
         """The instances of a service. `label.<name>=<value>` filters by a label."""
         authorise_instances(grant, service, query.environment)
         return _listed(hub, grant, [service], query)
+
+    @router.get("/{service}/route", responses=ROUTED)
+    async def route(grant: Reader, service: ServicePath, query: Annotated[RouteQuery, Query()]) -> Response:
+        """One instance to call, by weight: a healthy one, or a degraded one where there is none; 503 `no_instance`
+        where there is neither.
+
+        `round_robin` takes turns, which each replica of the hub keeps for itself. `random` draws two, and names the one
+        that was named less often. `consistent_hash` names the same instance for the same `key` as long as it can be
+        called. `same_zone` takes turns within `zone`, and names one of another where nobody there can be called.
+        `fallbacks` says in what the answer falls short.
+        """
+        authorise_instances(grant, service, query.environment)
+        found = hub.coordination.route(service, query.environment, query.policy, key=query.key, zone=query.zone)
+        instance = described(found.instance, hub.coordination.clock())
+        return _json({"instance": instance, "policy": query.policy, "fallbacks": found.fallbacks})
 
     @router.put("/{service}/{instance_id}", responses=DESCRIBED, openapi_extra=request_body(Redescription))
     async def describe(

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from central_hub.api.v1.openapi import Responses, object_schema, ok
 from central_hub.coordination.convergence import Standing
+from central_hub_client.routing.policy import Fallback, Policy
 from central_hub_client.wire import InstanceState
 
 _TEXT: Final = {"type": "string"}
@@ -73,6 +74,24 @@ INSTANCES: Final[Responses] = {
             {
                 "instances": {"type": "array", "items": _INSTANCE},
                 "next": {"type": ["string", "null"], "description": "`after` of the next page."},
+            },
+        ),
+    )
+}
+
+ROUTED: Final[Responses] = {
+    200: ok(
+        "The instance to call.",
+        object_schema(
+            "instance policy fallbacks",
+            {
+                "instance": _INSTANCE,
+                "policy": {"enum": [str(policy) for policy in Policy]},
+                "fallbacks": {
+                    "type": "array",
+                    "items": {"enum": [str(fallback) for fallback in Fallback]},
+                    "description": "In what it falls short of what was asked for.",
+                },
             },
         ),
     )

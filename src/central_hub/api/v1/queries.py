@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from central_hub_client.routing.balancer import check_arguments
+from central_hub_client.routing.policy import Policy
 from central_hub_client.wire import DEFAULT_ENVIRONMENT, RESERVED_SERVICE_NAMES, InstanceState
 
 
@@ -183,6 +185,17 @@ class InstancesQuery(BaseModel):
     @property
     def labels(self) -> dict[str, Any]:
         return {name.removeprefix(LABEL_PREFIX): value for name, value in (self.model_extra or {}).items()}
+
+
+class RouteQuery(DocumentQuery):
+    policy: Policy = Field(default=Policy.ROUND_ROBIN, description="How one of several is chosen.")
+    key: Text | None = Field(default=None, description="For `consistent_hash`: the same key, the same instance.")
+    zone: Label | None = Field(default=None, description="For `same_zone`: where the caller is.")
+
+    @model_validator(mode="after")
+    def _policy_has_what_it_goes_by(self) -> "RouteQuery":
+        check_arguments(self.policy, key=self.key, zone=self.zone)
+        return self
 
 
 class DeregisterQuery(DocumentQuery):

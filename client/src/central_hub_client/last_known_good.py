@@ -1,22 +1,19 @@
 """The last configurations that were good, as files: what a service starts from when nobody answers. They never expire.
 
-A generation is one file, `<64 hex digits of SHA-256>\\n<JSON>`, written beside, flushed and renamed into place, so that
-a crash at any byte leaves the older ones whole; the checksum finds every other damage. A directory belongs to one
+A generation is one checked file, so that a crash at any byte leaves the older ones whole. A directory belongs to one
 process, held by a lock that the kernel drops with the process.
 """
 
 import hashlib
-import json
 import logging
 import os
-import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Any, Final
 
+from central_hub_client import checked_file
 from central_hub_client.wire import ConfigObject
 
 try:
@@ -27,17 +24,12 @@ except ImportError:  # Windows has no flock: there nothing is written, rather th
 logger = logging.getLogger("central_hub_client")
 
 GENERATIONS: Final = 3
-MAX_FILE_BYTES: Final = 8 * 1024 * 1024
 MAX_PROCESSES: Final = 64
 SIBLINGS: Final = 3
 
-_DIGEST_CHARACTERS: Final = 64
 _PREFIX: Final = "generation-"
 _SUFFIX: Final = ".json"
 _KEYS_FILE: Final = "keys.json"
-_NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +72,10 @@ class LastKnownGood:
         try:
             for slot in range(1, MAX_PROCESSES + 1):
                 directory = parent / self._directory_name(slot)
-                if _is_private(directory) and (lock := _lock(directory / "lock")) is not None:
+                if checked_file.make_private(directory) and (lock := _lock(directory / "lock")) is not None:
                     self._lock, self.slot = lock, slot
                     self._newest = max(map(_number, _generations(directory)), default=0)
-                    for leftover in directory.glob("*.tmp"):
+                    for leftover in directory.glob(checked_file.LEFTOVERS):
                         leftover.unlink()
                     return
             logger.warning("last-known-good not kept: %s has %d living processes", parent, MAX_PROCESSES)
@@ -131,7 +123,7 @@ class LastKnownGood:
                 os.utime(_generation(directory, self._newest), times)
                 return
             path = _generation(directory, self._newest + 1)
-            _write(path, remembered.object.to_json())
+            checked_file.write(path, remembered.object.to_json())
             self._newest, self._written = self._newest + 1, remembered.object
             os.utime(path, times)
             for outdated in _generations(directory)[GENERATIONS:]:
@@ -145,7 +137,9 @@ class LastKnownGood:
             if self.directory is None:
                 return
             try:
-                _write(self.directory / _KEYS_FILE, {"hub_url": hub_url, "keys": [key.hex() for key in keys]})
+                checked_file.write(
+                    self.directory / _KEYS_FILE, {"hub_url": hub_url, "keys": [key.hex() for key in keys]}
+                )
             except OSError as error:
                 logger.warning("signing keys not remembered: %s", error)
 
@@ -157,7 +151,7 @@ class LastKnownGood:
         def keys(content: Any, _: float) -> tuple[bytes, ...]:
             return tuple(bytes.fromhex(key) for key in content["keys"]) if content["hub_url"] == hub_url else ()
 
-        return _read(self._parent / self._directory_name(max(self.slot, 1)) / _KEYS_FILE, keys) or ()
+        return checked_file.read(self._parent / self._directory_name(max(self.slot, 1)) / _KEYS_FILE, keys) or ()
 
     def _directory_name(self, slot: int) -> str:
         return self._name if slot == 1 else f"{self._name}~{slot}"
@@ -165,7 +159,7 @@ class LastKnownGood:
     def _whole(self, directory: Path) -> Iterator[Remembered]:
         """Newest first."""
         for path in _generations(directory):
-            if (remembered := _read(path, self._remembered)) is not None:
+            if (remembered := checked_file.read(path, self._remembered)) is not None:
                 if directory == self.directory and _number(path) == self._newest:
                     self._written = remembered.object
                 yield remembered
@@ -199,22 +193,8 @@ def file_name(instance_id: str) -> str:
     return "id-" + hashlib.sha256(instance_id.encode(errors="replace")).hexdigest()[:32]
 
 
-def _is_private(directory: Path) -> bool:
-    """Make `directory` if need be; False where it belongs to another user."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        directory.mkdir(mode=0o700)
-    found = directory.lstat()
-    return stat.S_ISDIR(found.st_mode) and _is_ours(found)
-
-
-def _is_ours(found: os.stat_result) -> bool:
-    # Whoever owns the file decides what this service runs.
-    return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
-
-
 def _lock(path: Path) -> IO[bytes] | None:
-    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o600), "r+b")
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | checked_file.NO_FOLLOW, 0o600), "r+b")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -249,44 +229,3 @@ def _generation(directory: Path, number: int) -> Path:
 def _number(path: Path) -> int:
     digits = path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX)
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 18 else 0
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    payload = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    beside = path.with_suffix(".tmp")
-    try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_FOLLOW, 0o600), "wb") as file:
-            file.write(hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        with suppress(OSError):
-            beside.unlink()
-        raise
-    # Without this the rename itself may be lost with the power.
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _read(path: Path, interpret: Callable[[Any, float], T]) -> T | None:
-    """What `path` holds, or None if it is missing, damaged, foreign, or not what `interpret` can use."""
-    try:
-        with os.fdopen(os.open(path, os.O_RDONLY | _NO_FOLLOW), "rb") as file:
-            found = os.fstat(file.fileno())
-            if not _is_ours(found) or found.st_size > MAX_FILE_BYTES:
-                raise ValueError("it belongs to somebody else, or is too large")
-            content = file.read()
-        payload = content[_DIGEST_CHARACTERS + 1 :]
-        if content[: _DIGEST_CHARACTERS + 1] != hashlib.sha256(payload).hexdigest().encode() + b"\n":
-            raise ValueError("its checksum is wrong")
-        # What was written had been read strictly and its hash checked; the checksum says that it is what was written.
-        return interpret(json.loads(payload), found.st_mtime)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        logger.warning("%s is not used: %s", path, error)
-        return None

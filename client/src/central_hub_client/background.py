@@ -8,14 +8,23 @@ import selectors
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from weakref import WeakSet
-
-from central_hub_client.config_client import ConfigClient
 
 logger = logging.getLogger("central_hub_client")
 
 JOIN_SECONDS: Final = 5.0
+
+
+class Client(Protocol):
+    """What runs here: it starts, keeps itself current in tasks of the loop, and ends."""
+
+    service_name: str
+    """For the log."""
+
+    async def init_async(self, deadline_seconds: float) -> None: ...
+
+    async def shutdown(self) -> None: ...
 
 
 class _ConnectionLoop(asyncio.SelectorEventLoop):
@@ -35,7 +44,7 @@ class _ConnectionLoop(asyncio.SelectorEventLoop):
 class Background:
     """Runs one client until it is stopped. `on_ready` is called once it has started, whatever came of it."""
 
-    def __init__(self, client: ConfigClient, deadline_seconds: float, on_ready: Callable[[], None]) -> None:
+    def __init__(self, client: Client, deadline_seconds: float, on_ready: Callable[[], None]) -> None:
         self._client = client
         self._deadline_seconds = deadline_seconds
         self._on_ready = on_ready

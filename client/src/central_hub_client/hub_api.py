@@ -19,6 +19,7 @@ from central_hub_client import strict_json
 from central_hub_client.blocking import run_blocking
 from central_hub_client.client_settings import ClientSettings
 from central_hub_client.errors import CentralHubError, HubUnreachable, InvalidAnswer, InvalidSettings, error_from
+from central_hub_client.service_instance import ServiceInstance
 from central_hub_client.trust import read_key_list
 from central_hub_client.wire import (
     API_PREFIX,
@@ -34,6 +35,11 @@ from central_hub_client.wire import (
 # An effective configuration has up to four layers, each a document within the hub's limits.
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 MAX_ANSWER_NODES: Final = 4 * strict_json.MAX_NODES + 100
+# A page of instances: each may bring 16 KB of metadata, and as much of labels.
+INSTANCES_ON_A_PAGE: Final = 250
+MAX_PAGE_BYTES: Final = 12 * 1024 * 1024
+MAX_PAGE_NODES: Final = INSTANCES_ON_A_PAGE * 8_000
+MAX_PAGES: Final = 200
 MAX_PROBLEM_BYTES: Final = 256 * 1024
 CONNECT_SECONDS: Final = 3.0
 ANSWER_SECONDS: Final = 10.0
@@ -105,6 +111,23 @@ class HubApi:
                 return Answer(None, applied, is_stale)
             received = await read_config_object(await _json_body(response))
         return Answer(received, applied, is_stale)
+
+    async def fetch_instances(self, service: str, environment: str) -> list[ServiceInstance]:
+        """All instances of a service in an environment, however they are."""
+        query = {"environment": environment, "limit": str(INSTANCES_ON_A_PAGE)}
+        found: list[ServiceInstance] = []
+        for _ in range(MAX_PAGES):
+            async with self._request(f"/discovery/{service}", query, {"Accept": "application/json"}) as response:
+                body = await _json_body(response, limit=MAX_PAGE_BYTES)
+            try:
+                page, upcoming = await run_blocking(_read_instances, body)
+            except ValueError as error:
+                raise InvalidAnswer(f"the list of instances cannot be read: {error}") from error
+            found += page
+            if upcoming is None:
+                return found
+            query["after"] = upcoming
+        raise InvalidAnswer(f"the list of instances does not end after {MAX_PAGES} pages")
 
     async def fetch_keys(self) -> tuple[bytes, ...]:
         """The public keys of all live replicas."""
@@ -203,13 +226,13 @@ class HubApi:
             raise HubUnreachable(str(error) or type(error).__name__) from error
 
 
-async def _json_body(response: httpx2.Response) -> bytes:
+async def _json_body(response: httpx2.Response, *, limit: int = MAX_ANSWER_BYTES) -> bytes:
     if response.status_code != httpx2.codes.OK:
         raise InvalidAnswer(f"the answer was HTTP {response.status_code}, which is not what was asked for")
     content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise InvalidAnswer("the answer is not JSON by its content type; is this the hub, or a proxy's page?")
-    return await _limited_body(response, MAX_ANSWER_BYTES)
+    return await _limited_body(response, limit)
 
 
 async def _limited_body(response: httpx2.Response, limit: int) -> bytes:
@@ -233,6 +256,17 @@ async def read_config_object(body: bytes) -> ConfigObject:
 
 def _read_config_object(body: bytes) -> ConfigObject:
     return ConfigObject.from_json(strict_json.parse(body, max_nodes=MAX_ANSWER_NODES))
+
+
+def _read_instances(body: bytes) -> tuple[list[ServiceInstance], str | None]:
+    """The instances of a page, and where the next one begins. Raises ValueError."""
+    answer = strict_json.parse(body, max_nodes=MAX_PAGE_NODES)
+    if not isinstance(answer, dict) or not isinstance(answer.get("instances"), list):
+        raise ValueError("it has no instances, not even none")
+    upcoming = answer.get("next")
+    if upcoming is not None and not isinstance(upcoming, str):
+        raise ValueError("next must be a string or null")
+    return [ServiceInstance.from_json(value) for value in answer["instances"]], upcoming
 
 
 def _bookmark(body: bytes) -> Bookmark:

@@ -167,7 +167,9 @@ class HeldInstances:
     def _use(self, instances: Sequence[ServiceInstance]) -> bool:
         if tuple(instances) == self.balancer.instances:
             return False
-        self.balancer = self._balancer(instances)
+        upcoming = self._balancer(instances)
+        upcoming.prepare_for(self.balancer)
+        self.balancer = upcoming
         return True
 
     def _balancer(self, instances: Sequence[ServiceInstance]) -> Balancer[ServiceInstance]:

@@ -54,6 +54,12 @@ class Balancer(Generic[T]):
                         return Choice(turns.next(), self.fallbacks)
                     return Choice(self._turns.next(), (*self.fallbacks, Fallback.OTHER_ZONE))
 
+    def prepare_for(self, used: "Balancer[T]") -> None:
+        """Make now what the policies need that `used` was asked for: a change of the list shall hold up no call."""
+        if self.eligible:
+            for name in used.__dict__.keys() & {"_turns", "_two_choices", "_ring", "_zones"}:
+                getattr(self, name)
+
     @cached_property
     def _turns(self) -> Turns[T]:
         return Turns(self.eligible, self._draw)

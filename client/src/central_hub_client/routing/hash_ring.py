@@ -19,6 +19,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
+from math import inf
 from struct import unpack
 from typing import Final, Generic
 
@@ -28,6 +29,7 @@ _DIGESTS: Final = 16
 _MASK: Final = 2**32 - 1
 _RANK_BITS: Final = 32
 _RANK_MASK: Final = 2**_RANK_BITS - 1
+_ONCE_AROUND: Final = 2**32 << _RANK_BITS
 
 
 def place(key: str) -> int:
@@ -61,18 +63,22 @@ class HashRing(Generic[T]):
         self._instances = sorted(instances, key=lambda instance: instance.instance_id)
         rings: dict[int, list[int]] = {}
         for rank, instance in enumerate(self._instances):
-            ring = rings.setdefault(instance.weight, [])
             # A point and whose it is, as one integer: a list of those is sorted and searched fastest.
-            ring.extend(point << _RANK_BITS | rank for point in points(instance.instance_id))
-        self._rings = [(weight, sorted(ring)) for weight, ring in rings.items()]
+            rings.setdefault(instance.weight, []).extend(
+                [point << _RANK_BITS | rank for point in points(instance.instance_id)]
+            )
+        for ring in rings.values():
+            ring.sort()
+            ring.append(ring[0] + _ONCE_AROUND)  # so that there is always a next point
+        self._rings = list(rings.items())
 
     def owner(self, key: str) -> T:
         at = place(key)
         sought = at << _RANK_BITS
-        best = min(self._next_on(ring, sought, at, weight) for weight, ring in self._rings)
-        return self._instances[best[1]]
-
-    def _next_on(self, ring: list[int], sought: int, at: int, weight: int) -> tuple[float, int]:
-        index = bisect_left(ring, sought)
-        entry = ring[index if index < len(ring) else 0]
-        return (((entry >> _RANK_BITS) - at) & _MASK) / weight, entry & _RANK_MASK
+        least, owner = inf, 0
+        for weight, ring in self._rings:
+            entry = ring[bisect_left(ring, sought)]
+            score, rank = ((entry >> _RANK_BITS) - at) / weight, entry & _RANK_MASK
+            if score < least or (score == least and rank < owner):
+                least, owner = score, rank
+        return self._instances[owner]

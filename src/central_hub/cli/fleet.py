@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from central_hub.cli import converging
+from central_hub.cli.discovering import listed
 from central_hub.cli.key_paths import dotted_pointer
 from central_hub.cli.options import READING, Environment, Service, parse_revision
 from central_hub.cli.session import ExitCode, Failed, Session, command
@@ -98,7 +99,7 @@ def _wait(session: Session, service: str, environment: str, revision: str | None
 def services(session: Session) -> None:
     """List the services that have instances, with how many there are of each and how they are."""
     by_service: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for instance in _instances(session):
+    for instance in listed(session):
         by_service.setdefault((instance["service"], instance["environment"]), []).append(instance)
     rolled_up: list[dict[str, Any]] = [
         {
@@ -127,16 +128,6 @@ def services(session: Session) -> None:
         for entry in rolled_up
     ]
     session.output.table(("service", "environment", "instances", "state", "versions"), rows)
-
-
-def _instances(session: Session) -> Iterable[dict[str, Any]]:
-    after: str | None = None
-    while True:
-        page = session.hub.get("/discovery/", after=after).value
-        yield from page["instances"]
-        after = page["next"]
-        if after is None:
-            return
 
 
 def _show(session: Session, found: Status) -> None:

@@ -15,7 +15,10 @@ from docs import generate
 from tests.architecture.source_tree import ROOT
 
 # The commands of the contract that exist by now.
-CONTRACT = "up serve migrate get set edit apply diff history rollback watch explain export token audit doctor status services instances route"
+CONTRACT = (
+    "up serve migrate get set edit apply diff history rollback watch explain export token audit doctor status services"
+    " instances route"
+)
 PAGES = ROOT / "docs" / "reference"
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -22,6 +23,7 @@ from tests.wire.scripted_server import Exchange, scripted_server
 from tests.wire.waiting import until
 
 SERVICE = "billing"
+PAGE = Path(__file__).resolve().parents[2] / "docs/how-to/call-another-service.md"
 
 
 @pytest.fixture(autouse=True)
@@ -200,6 +202,28 @@ async def test_without_anybody_to_call_the_error_says_why(dead_url: str) -> None
     ):
         with pytest.raises(NoInstance, match="can be called: 1 draining, 1 of weight 0"):
             directory.pick(SERVICE)
+
+
+async def test_the_example_of_the_documentation_calls_an_instance(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [source] = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+    async def answer(exchange: Exchange) -> None:
+        target = exchange.request.target
+        if target.startswith("/invoices/customer-7"):
+            await exchange.respond("200 OK", b"[1, 2, 3]", Content_Type="application/json")
+        elif target.startswith("/api/v1/discovery/billing"):
+            await FakeList(listed("a", host="127.0.0.1", port=int(server.url.rpartition(":")[2])))(exchange)
+        else:
+            await FakeList()(exchange)
+
+    async with scripted_server(answer) as server:
+        monkeypatch.setenv("CENTRAL_HUB_URL", server.url)
+        names: dict[str, Any] = {"__name__": "example"}
+        exec(compile(source, str(PAGE), "exec"), names)  # noqa: S102 - our own documentation
+        await names["main"]()
+    assert capsys.readouterr().out.split() == ["3", "False"]
 
 
 async def test_a_token_that_may_not_read_is_told_of(hub: RunningHub, service_name: str) -> None:

@@ -124,6 +124,17 @@ def test_turns_go_on_while_the_list_is_the_same() -> None:
     assert of.take([A, B], 20.0)
 
 
+def test_a_new_list_is_ready_for_the_policies_that_are_in_use() -> None:
+    of = held(A, B)
+    of.balancer.pick(Policy.CONSISTENT_HASH, key="k")
+    of.take([A, B, instance("c")], 1.0)
+    ready = of.balancer
+    assert ready.pick(Policy.CONSISTENT_HASH, key="k").instance in ready.eligible
+    of.take([], 2.0)  # nobody to be ready for
+    of.take([A], 3.0)
+    assert called(of) == {"a"}
+
+
 def test_calls_under_way_are_counted_and_turn_the_choice() -> None:
     of = held(A, B)
 

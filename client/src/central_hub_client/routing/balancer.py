@@ -1,16 +1,17 @@
 """One list of instances, and one of them after another by whatever policy."""
 
 import threading
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Final, Generic
+from typing import Any, Final, Generic, TypeVar
 
 from central_hub_client.routing.eligibility import DEGRADED, eligible, why_nobody
 from central_hub_client.routing.hash_ring import HashRing
 from central_hub_client.routing.policy import Choice, Draw, Fallback, NothingToCall, Policy, T
 from central_hub_client.routing.turns import Turns
 from central_hub_client.routing.two_choices import TwoChoices
+
+M = TypeVar("M")
 
 _NOTHING_UNDER_WAY: Final[Mapping[str, int]] = MappingProxyType({})
 
@@ -30,6 +31,7 @@ class Balancer(Generic[T]):
         self._draw = draw
         self._under_way = under_way
         self._lock = threading.Lock()
+        self._made: dict[str, Any] = {}
         is_degraded = any(instance.state == DEGRADED for instance in self.eligible)
         self.fallbacks = (Fallback.DEGRADED,) if is_degraded else ()
         """What every choice of this list has to admit to."""
@@ -44,41 +46,50 @@ class Balancer(Generic[T]):
         with self._lock:
             match policy:
                 case Policy.ROUND_ROBIN:
-                    return Choice(self._turns.next(), self.fallbacks)
+                    return Choice(self._turns().next(), self.fallbacks)
                 case Policy.RANDOM:
-                    return Choice(self._two_choices.next(), self.fallbacks)
+                    return Choice(self._two_choices().next(), self.fallbacks)
                 case Policy.CONSISTENT_HASH:
-                    return Choice(self._ring.owner(key or ""), self.fallbacks)
+                    return Choice(self._ring().owner(key or ""), self.fallbacks)
                 case Policy.SAME_ZONE:
-                    if (turns := self._zones.get(zone)) is not None:
+                    if (turns := self._zones().get(zone)) is not None:
                         return Choice(turns.next(), self.fallbacks)
-                    return Choice(self._turns.next(), (*self.fallbacks, Fallback.OTHER_ZONE))
+                    return Choice(self._turns().next(), (*self.fallbacks, Fallback.OTHER_ZONE))
 
     def prepare_for(self, used: "Balancer[T]") -> None:
-        """Make now what the policies need that `used` was asked for: a change of the list shall hold up no call."""
+        """Make now what the policies need that `used` was asked for: a change of the list shall hold up no call. It is
+        for before anybody picks from this one."""
         if self.eligible:
-            for name in used.__dict__.keys() & {"_turns", "_two_choices", "_ring", "_zones"}:
-                getattr(self, name)
+            for name in list(used._made):
+                getattr(self, name)()
 
-    @cached_property
     def _turns(self) -> Turns[T]:
-        return Turns(self.eligible, self._draw)
+        return self._once("_turns", lambda: Turns(self.eligible, self._draw))
 
-    @cached_property
     def _two_choices(self) -> TwoChoices[T]:
-        return TwoChoices(self.eligible, self._under_way, self._draw)
+        return self._once("_two_choices", lambda: TwoChoices(self.eligible, self._under_way, self._draw))
 
-    @cached_property
     def _ring(self) -> HashRing[T]:
-        return HashRing(self.eligible)
+        return self._once("_ring", lambda: HashRing(self.eligible))
 
-    @cached_property
     def _zones(self) -> dict[str | None, Turns[T]]:
+        return self._once("_zones", self._make_zones)
+
+    def _make_zones(self) -> dict[str | None, Turns[T]]:
         zones: dict[str | None, list[T]] = {}
         for instance in self.eligible:
             if instance.zone is not None:
                 zones.setdefault(instance.zone, []).append(instance)
         return {zone: Turns(instances, self._draw) for zone, instances in zones.items()}
+
+    def _once(self, name: str, make: Callable[[], M]) -> M:
+        # Not `cached_property`: before Python 3.12 it has a lock for all objects, which a forked process may inherit
+        # locked by a thread that is not there.
+        try:
+            found: M = self._made[name]
+        except KeyError:
+            found = self._made[name] = make()
+        return found
 
 
 def check_arguments(policy: Policy, *, key: str | None, zone: str | None) -> None:

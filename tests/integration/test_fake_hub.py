@@ -17,7 +17,7 @@ import httpx2
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from central_hub_client import ConfigManager, Source
+from central_hub_client import ConfigManager, ServiceDirectory, ServiceInstance, Source
 from central_hub_client.testing import FakeHub, NetworkRefused, refuse_network
 from central_hub_client.wire import ConfigObject, Position
 from tests.conftest import RunningHub
@@ -140,6 +140,19 @@ def test_a_change_reaches_a_running_manager(fake_hub: FakeHub, manager_of: Calla
     fake_hub.wait_until_applied(manager)
     assert manager.current == Settings()
     assert fake_hub.asked[0].instance_id is not None
+
+
+def test_a_directory_finds_the_instances_that_were_put_there(fake_hub: FakeHub) -> None:
+    fake_hub.instances = [
+        ServiceInstance("billing", "default", "a", "healthy", host="127.0.0.1", port=8080, labels={"team": "data"}),
+        ServiceInstance("billing", "default", "b", "draining"),
+        ServiceInstance("billing", "staging", "c", "healthy"),
+        ServiceInstance("orders", "default", "d", "healthy"),
+    ]
+    with ServiceDirectory("billing") as directory:
+        assert directory.instances("billing") == tuple(fake_hub.instances[:2])
+        fake_hub.stop()
+        assert directory.pick("billing").instance.url == "http://127.0.0.1:8080"
 
 
 def test_the_global_document_lies_under_every_service(fake_hub: FakeHub, manager_of: Callable[..., Any]) -> None:

@@ -19,6 +19,7 @@ from weakref import WeakSet
 
 from central_hub_client import layers, strict_json
 from central_hub_client.config_manager import ConfigManager
+from central_hub_client.service_instance import ServiceInstance
 from central_hub_client.wire import (
     API_PREFIX,
     DEFAULT_ENVIRONMENT,
@@ -65,6 +66,8 @@ class FakeHub:
         """The only token that is taken; None takes any, and none."""
         self.public_keys: list[str] = []
         """What `GET /keys` names, in base64: the fake hub itself signs nothing."""
+        self.instances: list[ServiceInstance] = []
+        """The fleet, for whoever calls other services: change it as you like."""
         self.asked: list[Asked] = []
         """All requests so far."""
         self._revision = 0
@@ -274,6 +277,9 @@ class _Handler(BaseHTTPRequestHandler):
         service = path.removeprefix("/config/")
         if path.startswith("/config/") and is_service_name(service):
             return self._config(service, environment, after, minimum, wait_seconds)
+        service = path.removeprefix("/discovery/")
+        if path.startswith("/discovery/") and is_service_name(service):
+            return self._instances(service, environment)
         return self._refuse(404, ErrorCode.NOT_FOUND, "a fake hub has no such route")
 
     def do_POST(self) -> None:
@@ -309,6 +315,11 @@ class _Handler(BaseHTTPRequestHandler):
         if is_old or self.headers.get("If-None-Match") == found.etag:
             return self._send(304, None, headers)
         return self._send(200, found.to_json(), headers)
+
+    def _instances(self, service: str, environment: str) -> None:
+        place = (service, environment)
+        listed = [found for found in list(self.server.hub.instances) if (found.service, found.environment) == place]
+        self._send(200, {"instances": [instance.to_json() for instance in listed], "next": None})
 
     def _watch(self, services: list[str], environment: str, after: Position | None) -> None:
         hub = self.server.hub

@@ -44,7 +44,7 @@ async def test_a_write_arrives_where_the_service_reads(
         await until(lambda: manager.current.operational.batch_size == 200)
         assert manager.status.revision == second
         assert manager.report().unknown == ("operational.later",)
-        third = await store(hub, service_name, {"operational": {"batch_size": "many"}}, allow=["type_reuse"])
+        third = await store(hub, service_name, {"operational": {"batch_size": "many"}}, allow=["contract"])
         await until(lambda: manager.status.rejected is not None)
         assert manager.status.rejected is not None
         assert manager.status.rejected.revision == third

@@ -40,7 +40,7 @@ from central_hub.security.registry import TokenRegistry
 from central_hub.security.signing import SigningKey, is_signed
 from central_hub.settings import HubSettings
 from central_hub.storage import configs, replicas, schema, server
-from central_hub.storage.configs import Head
+from central_hub.storage.config_values import Head
 from central_hub.storage.instance_values import Instance
 from central_hub.storage.replicas import ReplicaKey
 from central_hub.storage.tables import SCHEMA_VERSION

@@ -14,7 +14,7 @@ from central_hub.config.commit_queue import CommitQueue
 from central_hub.config.tail import Tail
 from central_hub.embedded import Endpoints
 from central_hub.errors import HubError
-from central_hub.storage import configs
+from central_hub.storage import config_values, configs
 from tests.conftest import DatabaseUrls, RunningHub, create_database
 from tests.faults import checks
 from tests.faults.test_order import observe
@@ -47,7 +47,7 @@ async def test_a_sequence_in_place_of_the_counter_is_found(
     async def take_no_turns(_connection: Any) -> None:
         return
 
-    async def save_with_a_sequence(connection: Any, current: configs.Head, *arguments: Any, **named: Any) -> Any:
+    async def save_with_a_sequence(connection: Any, current: config_values.Head, *arguments: Any, **named: Any) -> Any:
         revision = await connection.scalar(sa.text("SELECT nextval('revisions')"))
         # Between taking a number and committing, others commit: rarely by itself, often enough with a pause.
         await asyncio.sleep(rng.uniform(0, 0.02))

@@ -21,7 +21,7 @@ from central_hub.security.registry import TokenRegistry
 from central_hub.security.tokens import generate
 from central_hub.service import CentralHubService
 from central_hub.settings import HubSettings
-from central_hub.storage.configs import Head
+from central_hub.storage.config_values import Head
 from tests.conftest import DatabaseUrls, RunningHub, hub_settings
 from tests.faults.harness import free_port
 from tests.faults.watchers import events, opened

@@ -21,7 +21,7 @@ from central_hub.connections.database import Database
 from central_hub.embedded import Endpoints
 from central_hub.security.signing import SigningKey
 from central_hub.storage import configs
-from central_hub.storage.configs import Action, DocumentChange, Draft, Kind
+from central_hub.storage.config_values import Action, DocumentChange, Draft, Kind
 from tests.conftest import DatabaseUrls, RunningHub, create_database, hub_settings, running_hub
 from tests.faults import audit_log
 from tests.integration.instances import beat, register

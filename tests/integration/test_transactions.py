@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from central_hub.connections.database import Database
-from central_hub.storage import configs
+from central_hub.storage import audit_records
 from tests.conftest import DatabaseUrls, RunningHub
 from tests.integration.instances import register
 from tests.integration.test_audit import exported, verified
@@ -479,7 +479,7 @@ async def test_a_redaction_leaves_no_value_of_a_transaction_in_remembered_answer
     await hub.http.post(path(service_name), json={"config": {"note": "later"}})
     owner = Database(database.owner, pool_size=1)
     assert await owner.transaction(
-        lambda connection: configs.redact(
+        lambda connection: audit_records.redact(
             connection, service_name, "default", revision, by="me", at=datetime.now(UTC), reason="leaked"
         )
     )

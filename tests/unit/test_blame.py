@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from central_hub.config import diff
 from central_hub.config.blame import Blame
-from central_hub.storage.configs import LoggedChange
+from central_hub.storage.config_values import LoggedChange
 from central_hub_client import layers
 
 

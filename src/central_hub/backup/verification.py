@@ -7,7 +7,7 @@ from typing import Any
 
 from central_hub.audit.chain import Anchor, Entry, Record, Verifier
 from central_hub.backup.archive import Manifest, Row, WrongBackup
-from central_hub.storage.configs import Action, Kind
+from central_hub.storage.config_values import Action, Kind
 
 _Key = tuple[Kind, str, str]
 

@@ -11,8 +11,8 @@ from central_hub.cli.key_paths import WrongKey, find, parse_key
 from central_hub.cli.session import ExitCode, Failed
 from central_hub.config import diff
 from central_hub.connections.database import Database
-from central_hub.storage import configs, schema
-from central_hub.storage.configs import Kind, LogEntry
+from central_hub.storage import audit_records, config_log, configs, schema
+from central_hub.storage.config_values import Kind, LogEntry
 from central_hub_client import layers
 
 _PAGE_ENTRIES: Final = 200
@@ -64,7 +64,9 @@ class Redaction:
 
         async def redact_all(connection: AsyncConnection) -> None:
             for revision in self.revisions:
-                await configs.redact(connection, self.service, self.environment, revision, by=by, at=at, reason=reason)
+                await audit_records.redact(
+                    connection, self.service, self.environment, revision, by=by, at=at, reason=reason
+                )
 
         await self._database.transaction(redact_all)
 
@@ -76,7 +78,7 @@ class Redaction:
         more = True
         while more:
             before = entries[-1].revision if entries else None
-            page, more = await configs.history(
+            page, more = await config_log.history(
                 connection, self.service, self.environment, before=before, limit=_PAGE_ENTRIES, max_bytes=_PAGE_BYTES
             )
             entries += page

@@ -10,7 +10,7 @@ from central_hub.audit.chain import Anchor, Verifier
 from central_hub.cli.redaction import check_owner, whoever_runs_this
 from central_hub.cli.session import Failed
 from central_hub.connections.database import Database
-from central_hub.storage import configs, retention
+from central_hub.storage import audit_records, configs, retention
 from central_hub.storage.retention import Amount, Policy
 from central_hub_client.wire import Bookmark
 
@@ -38,13 +38,13 @@ class Retention:
         async with self._database.reading() as connection:
             head = await configs.head(connection)
             after = (0, 0)
-            while records := await configs.audit_records(
+            while records := await audit_records.audit_records(
                 connection, after=after, limit=_PAGE_ENTRIES, max_bytes=_PAGE_BYTES
             ):
                 for record in records:
                     verifier.take(record)
                 after = (records[-1].entry.revision, records[-1].entry.ordinal)
-            differing = await configs.documents_that_differ_from_the_log(connection)
+            differing = await audit_records.documents_that_differ_from_the_log(connection)
         verifier.finish(recorded_head=head.audit_head, recorded=head.position)
         flaws = [f"revision {flaw.revision} {flaw.sentence}" for flaw in verifier.flaws]
         flaws += [

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from central_hub.storage.configs import LoggedChange
+from central_hub.storage.config_values import LoggedChange
 
 
 class Blame:

@@ -8,7 +8,7 @@ from typing import Final
 
 from central_hub.config.reach import Check, Inputs, View, checks_of
 from central_hub.errors import Finding, LimitExceeded, SchemaViolation, SecretRejected
-from central_hub.storage.configs import Document, DocumentChange, Kind, to_text
+from central_hub.storage.config_values import Document, DocumentChange, Kind, to_text
 from central_hub.validation.checker import SchemaChecker
 from central_hub.validation.violations import MAX_VIOLATIONS, Violation
 from central_hub_client.wire import ErrorCode

@@ -7,7 +7,7 @@ from typing import Final
 
 from central_hub.config.reach import Inputs, View
 from central_hub.config.snapshot import Key
-from central_hub.storage.configs import DocumentChange
+from central_hub.storage.config_values import DocumentChange
 from central_hub.storage.consumer_schemas import ConsumerKey, ConsumerSchema
 from central_hub.storage.instance_values import Instance, Report, Stance
 from central_hub.validation.pointers import lies_in

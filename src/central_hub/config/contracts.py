@@ -32,7 +32,7 @@ from central_hub.config.snapshot import Key
 from central_hub.connections.database import Database
 from central_hub.errors import ContractViolation, Finding, NotFound, StoreUnavailable, Warned
 from central_hub.storage import consumer_schemas
-from central_hub.storage.configs import DocumentChange, Kind
+from central_hub.storage.config_values import DocumentChange, Kind
 from central_hub.storage.consumer_schemas import ConsumerKey, ConsumerSchema
 from central_hub.storage.instance_values import Instance
 from central_hub.validation.consumer_checker import Consumer, ConsumerChecker, Verdict

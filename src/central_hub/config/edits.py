@@ -10,7 +10,7 @@ import jsonpatch
 from jsonpointer import JsonPointerException
 
 from central_hub.errors import Conflict, InvalidRequest, LimitExceeded, NotFound
-from central_hub.storage.configs import Action
+from central_hub.storage.config_values import Action
 from central_hub_client import layers
 from central_hub_client.strict_json import MAX_NODES
 

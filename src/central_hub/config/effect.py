@@ -9,7 +9,7 @@ from central_hub.config.guards import size_of
 from central_hub.config.key_history import places, type_of
 from central_hub.config.reach import View
 from central_hub.config.snapshot import Key
-from central_hub.storage.configs import DocumentChange
+from central_hub.storage.config_values import DocumentChange
 from central_hub.storage.instance_values import Instance
 from central_hub.validation.pointers import lies_in
 from central_hub_client.wire import DEFAULT_ENVIRONMENT, GLOBAL

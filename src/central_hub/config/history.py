@@ -14,8 +14,8 @@ from central_hub.config.layering import layer_keys
 from central_hub.config.snapshot import Representation, own_representation, represent
 from central_hub.connections.database import Database
 from central_hub.errors import Conflict, EpochChanged, HistoryGone, InvalidRequest, NotFound
-from central_hub.storage import configs
-from central_hub.storage.configs import Action, Document, Head, Key, Kind, LogEntry, LogFilter, LoggedChange
+from central_hub.storage import config_log, configs
+from central_hub.storage.config_values import Action, Document, Head, Key, Kind, LogEntry, LogFilter, LoggedChange
 from central_hub_client.wire import Position
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
@@ -72,7 +72,7 @@ class ConfigHistory:
             if not any([await configs.get(connection, service, environment, kind) for kind in kinds]):
                 raise no_document(service, environment)
             revision = None if before is None else await _revision(connection, await configs.head(connection), before)
-            entries, more = await configs.history(
+            entries, more = await config_log.history(
                 connection, service, environment, before=revision, limit=limit, max_bytes=PAGE_BYTES
             )
         return entries, entries[-1].revision if more else None
@@ -82,13 +82,13 @@ class ConfigHistory:
         async with self._database.reading() as connection:
             head = await configs.head(connection)
             target = head.revision if new is None else await _revision(connection, head, new)
-            after = await configs.as_of(connection, service, environment, target)
+            after = await config_log.as_of(connection, service, environment, target)
             if after is None:
                 if new is not None and await configs.get(connection, service, environment) is not None:
                     raise _not_yet(new)
                 raise no_document(service, environment)
             source = after.revision - 1 if old is None else await _revision(connection, head, old)
-            before = await configs.as_of(connection, service, environment, source)
+            before = await config_log.as_of(connection, service, environment, source)
         return Comparison(
             None if before is None else Position(before.epoch, before.revision),
             Position(after.epoch, after.revision),
@@ -106,7 +106,7 @@ class ConfigHistory:
             return known
         async with self._database.reading() as connection:
             entries = [
-                await configs.as_of(connection, *layer, at.revision) for layer in layer_keys(service, environment)
+                await config_log.as_of(connection, *layer, at.revision) for layer in layer_keys(service, environment)
             ]
         places = [
             place
@@ -126,7 +126,7 @@ class ConfigHistory:
             head = await configs.head(connection)
             if await configs.get(connection, service, environment) is None:
                 raise no_document(service, environment)
-            entry = await configs.as_of(connection, service, environment, await _revision(connection, head, at))
+            entry = await config_log.as_of(connection, service, environment, await _revision(connection, head, at))
         content = None if entry is None else _content(entry)
         if content is None:
             raise _not_yet(at)
@@ -137,8 +137,8 @@ class ConfigHistory:
         async with self._database.reading() as connection:
             revision = await _revision(connection, await configs.head(connection), at)
             epoch, changed = (
-                await configs.epoch_of(connection, revision),
-                await configs.changed_in(connection, revision),
+                await config_log.epoch_of(connection, revision),
+                await config_log.changed_in(connection, revision),
             )
         if epoch is None:
             raise NotFound(f"there is no revision {at}")
@@ -155,10 +155,12 @@ class ConfigHistory:
             head = await configs.head(connection)
             then = _moment(at)
             revision = (
-                await _revision(connection, head, at) if then is None else await configs.revision_at(connection, then)
+                await _revision(connection, head, at)
+                if then is None
+                else await config_log.revision_at(connection, then)
             )
             keys = [(service, environment)] if own else layer_keys(service, environment)
-            entries = [await configs.as_of(connection, *key, revision) for key in keys]
+            entries = [await config_log.as_of(connection, *key, revision) for key in keys]
             layers = [await _document(connection, entry) for entry in entries if entry is not None]
         documents = {layer.key: layer for layer in layers}
         if own:
@@ -181,7 +183,9 @@ class ConfigHistory:
                 service, _, environment = layer.partition("@")
                 blame, before = Blame(missing), revision + 1
                 for _ in range(MOST_LOOKED_AT // BATCH):
-                    entries = await configs.changes_before(connection, service, environment, before=before, limit=BATCH)
+                    entries = await config_log.changes_before(
+                        connection, service, environment, before=before, limit=BATCH
+                    )
                     for entry in entries:
                         blame.take(entry)
                     if not blame.missing or len(entries) < BATCH:
@@ -207,7 +211,7 @@ class ConfigHistory:
             head = await configs.head(connection)
             revision = None if before is None else await _revision(connection, head, before)
             for _ in range(MOST_LOOKED_AT // BATCH):
-                entries = await configs.log_before(connection, wanted, before=revision, limit=BATCH)
+                entries = await config_log.log_before(connection, wanted, before=revision, limit=BATCH)
                 for entry in entries:
                     if len(found) >= limit and entry.revision != revision:
                         return found, revision
@@ -229,7 +233,7 @@ def _not_yet(at: str) -> NotFound:
 
 
 async def _document(connection: AsyncConnection, entry: LogEntry) -> Document:
-    before = await configs.as_of(connection, entry.service, entry.environment, entry.revision - 1)
+    before = await config_log.as_of(connection, entry.service, entry.environment, entry.revision - 1)
     return Document(
         service=entry.service,
         environment=entry.environment,
@@ -252,7 +256,7 @@ async def _before(
             " the later changes back first, or roll that document back by itself",
             extra={"current_revision": 0 if present is None else present.revision},
         )
-    entry = await configs.as_of(connection, service, environment, position.revision - 1, kind)
+    entry = await config_log.as_of(connection, service, environment, position.revision - 1, kind)
     return Before(
         kind,
         service,
@@ -271,7 +275,7 @@ async def _revision(connection: AsyncConnection, head: Head, text: str) -> int:
     if position.epoch > head.epoch or position.revision > head.revision:
         raise NotFound(f"there is no revision {text} yet: the last one is {head.position}")
     # A revision that a later epoch took again is another commit: the one meant was lost.
-    if position.epoch != head.epoch and await configs.epoch_of(connection, position.revision) != position.epoch:
+    if position.epoch != head.epoch and await config_log.epoch_of(connection, position.revision) != position.epoch:
         raise EpochChanged(f"revision {text} was lost when epoch {head.epoch} began")
     return position.revision
 

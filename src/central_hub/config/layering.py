@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from central_hub.storage.configs import Document
+from central_hub.storage.config_values import Document
 from central_hub.validation.pointers import steps
 from central_hub_client import layers
 from central_hub_client.wire import DEFAULT_ENVIRONMENT, GLOBAL

@@ -6,7 +6,7 @@ from typing import Final
 
 from central_hub.connections.database import Database
 from central_hub.storage import configs
-from central_hub.storage.configs import Head, Key, Kind, Listed
+from central_hub.storage.config_values import Head, Key, Kind, Listed
 
 PAGE_ENTRIES: Final = 1_000
 PAGE_BYTES: Final = 4 * 1024 * 1024

@@ -9,7 +9,7 @@ from central_hub.config.effect import Foreseen
 from central_hub.config.plan import Retry, Transaction, Write
 from central_hub.config.snapshot import own_representation
 from central_hub.errors import Finding, IdempotencyMismatch, Warned
-from central_hub.storage.configs import Action, Document, DocumentChange, Head, Kind
+from central_hub.storage.config_values import Action, Document, DocumentChange, Head, Kind
 from central_hub.storage.idempotency import Remembered
 from central_hub_client.wire import Position
 

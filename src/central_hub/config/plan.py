@@ -13,7 +13,7 @@ from central_hub.config.refusal import Refused, refusal_of_all
 from central_hub.config.secret_check import check_schema_secrets, check_secrets
 from central_hub.config.snapshot import own_representation
 from central_hub.errors import Conflict, Finding, HubError, PreconditionRequired
-from central_hub.storage.configs import Action, Document, DocumentChange, Head, Key, Kind
+from central_hub.storage.config_values import Action, Document, DocumentChange, Head, Key, Kind
 from central_hub_client.references import normalised
 from central_hub_client.wire import Position, content_hash
 

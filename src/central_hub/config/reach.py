@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from central_hub.config.layering import effective, layers_of
 from central_hub.config.snapshot import Key, Snapshot, schema_of
-from central_hub.storage.configs import Commit, Document, DocumentChange, Kind
+from central_hub.storage.config_values import Commit, Document, DocumentChange, Kind
 from central_hub_client.wire import DEFAULT_ENVIRONMENT, GLOBAL
 
 Inputs = tuple[Key, int, tuple[tuple[Key, int], ...]]

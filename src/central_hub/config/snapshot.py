@@ -13,7 +13,7 @@ import orjson
 
 from central_hub.audit.chain import rfc3339
 from central_hub.config.layering import effective, layers_of
-from central_hub.storage.configs import Commit, Document, Head
+from central_hub.storage.config_values import Commit, Document, Head
 from central_hub_client.wire import DEFAULT_ENVIRONMENT, GLOBAL, Bookmark, ConfigObject, Position, content_hash
 
 Key = tuple[str, str]

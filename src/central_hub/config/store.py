@@ -26,8 +26,8 @@ from central_hub.config.refusal import Refused, refusal_of_all
 from central_hub.config.tail import Tail
 from central_hub.connections.database import Database
 from central_hub.errors import Finding, HubError, StoreUnavailable, TypeReuse, Warned
-from central_hub.storage import configs, idempotency
-from central_hub.storage.configs import Commit, Document, DocumentChange, Draft, Head, Key, Kind, Stored
+from central_hub.storage import config_log, configs, idempotency
+from central_hub.storage.config_values import Commit, Document, DocumentChange, Draft, Head, Key, Kind, Stored
 from central_hub.storage.idempotency import Remembered
 from central_hub_client.wire import Position
 
@@ -252,7 +252,7 @@ class ConfigStore:
         created = key_history.created(change.changes) if write.guards_types else {}
         if created:
             async with self._database.reading() as connection:
-                past = await configs.removals(connection, *document.key, limit=_MOST_REMOVALS)
+                past = await config_log.removals(connection, *document.key, limit=_MOST_REMOVALS)
             check_type_reuse(key_history.reused(created, past))
         altered = key_history.altered(change.changes)
         since = self._clock() - key_history.UNTOUCHED_FOR
@@ -269,7 +269,7 @@ class ConfigStore:
         began = None if name is None else self._began.get(name)
         if began is None:
             async with self._database.reading() as connection:
-                began = await configs.began(connection, *document.key)
+                began = await config_log.began(connection, *document.key)
             if name is not None and began is not None:
                 self._began[name] = began
         return began is not None and began > moment
@@ -280,7 +280,7 @@ class ConfigStore:
             snapshot = self._tail.snapshot
             ahead = head.revision - snapshot.revision
             if (snapshot.hub_id, snapshot.epoch) == (head.hub_id, head.epoch) and ahead >= 0:
-                later = await configs.commits_after(connection, snapshot.revision, limit=ahead) if ahead else []
+                later = await config_log.commits_after(connection, snapshot.revision, limit=ahead) if ahead else []
                 if later is not None:
                     return View.of(snapshot, later)
         documents, schemas = await configs.all_documents(connection), await configs.all_schemas(connection)
@@ -396,7 +396,9 @@ async def _untouched(
 ) -> list[str]:
     """Those of the keys that nobody has altered since. None where that is not told by the newest entries."""
     blame = Blame(altered)
-    entries = await configs.changes_before(connection, *document.key, before=document.revision + 1, limit=_LOOKED_BACK)
+    entries = await config_log.changes_before(
+        connection, *document.key, before=document.revision + 1, limit=_LOOKED_BACK
+    )
     for entry in entries:
         if not blame.missing:
             break

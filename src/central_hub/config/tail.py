@@ -26,8 +26,8 @@ from central_hub.config.snapshot import (
 )
 from central_hub.connections.database import Database
 from central_hub.errors import StoreUnavailable
-from central_hub.storage import configs
-from central_hub.storage.configs import Commit, Document, Head
+from central_hub.storage import config_log, configs
+from central_hub.storage.config_values import Commit, Document, Head
 from central_hub_client.wire import Position
 
 POLL_SECONDS: Final = 1.0
@@ -170,7 +170,7 @@ class Tail:
                     await self._apply_own()
                     continue
                 commits = await self._read(
-                    lambda connection: configs.commits_after(connection, self.snapshot.revision, limit=BATCH)
+                    lambda connection: config_log.commits_after(connection, self.snapshot.revision, limit=BATCH)
                 )
                 if commits is None:
                     await self._load()

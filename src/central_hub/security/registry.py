@@ -14,7 +14,7 @@ from central_hub.errors import NotFound, StartupRefused
 from central_hub.security.files import write_private
 from central_hub.security.tokens import Grant, Grants, Verb, generate, sha256
 from central_hub.storage import tokens
-from central_hub.storage.configs import Head
+from central_hub.storage.config_values import Head
 from central_hub.storage.tokens import TokenRow
 from central_hub_client.wire import GLOBAL
 

@@ -1,205 +1,39 @@
-"""All rows of documents, of the schemas they are held against, and of their audit log. The caller owns the transaction.
+"""The rows of documents and of the schemas they are held against. The caller owns the transaction.
 
 A schema is kept like a document: it has a revision, a history, and its place in the audit log under the same name, told
 apart by the action.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.audit.chain import Entry, Record, salted_hash
-from central_hub.errors import Finding
+from central_hub.storage.config_values import (
+    Commit,
+    Document,
+    DocumentChange,
+    Draft,
+    Head,
+    Key,
+    Kind,
+    Listed,
+    Stored,
+    from_text,
+    to_text,
+)
 from central_hub.storage.tables import config_audit_log as log
-from central_hub.storage.tables import config_contents as contents
 from central_hub.storage.tables import hub_state
 from central_hub.storage.tables import service_configs as documents
 from central_hub.storage.tables import service_schemas as schemas
-from central_hub_client.wire import Position
 
 RAISE_EPOCH: Final = "UPDATE hub_state SET epoch = epoch + 1"
 """What makes a store that lost history the right one, for the owner of the tables to carry out."""
+
+
 _COMMIT_LOCK: Final = 0x63_68_75_62_01
-
-Key = tuple["Kind", str, str]
-"""What a document or schema is found by: its kind, its service, its environment."""
-
-
-class Kind(StrEnum):
-    """What bears the name of a service and an environment."""
-
-    DOCUMENT = "document"
-    SCHEMA = "schema"
-
-
-class Action(StrEnum):
-    """What a commit did to a document, or that it changed a schema."""
-
-    CREATED = "created"
-    UPDATED = "updated"
-    DELETED = "deleted"
-    ROLLBACK = "rollback"
-    SCHEMA = "schema"
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A document as it stands. `config` is None for a tombstone: deleted, its history kept.
-
-    Of a schema, `config` is the schema, and `version` the hash of its content.
-    """
-
-    service: str
-    environment: str
-    config: dict[str, Any] | None
-    version: str
-    revision: int
-    previous_revision: int | None
-    changed_at: datetime
-    changed_by: str
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.service, self.environment
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Where the log ends: the last commit's position, and the hash that the next audit row links to."""
-
-    hub_id: str
-    epoch: int
-    revision: int
-    audit_head: str
-    tokens_version: int
-
-    @property
-    def position(self) -> Position:
-        return Position(self.epoch, self.revision)
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentChange:
-    """One document's or schema's part of a commit, before it has a revision. `config` None deletes."""
-
-    service: str
-    environment: str
-    config: dict[str, Any] | None
-    action: Action
-    version: str
-    changes: list[dict[str, Any]]
-    previous_revision: int | None
-    reason: str | None = None
-    warnings: tuple[Finding, ...] = ()
-    """Not stored: for whoever makes the change."""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.service, self.environment
-
-    @property
-    def kind(self) -> Kind:
-        return Kind.SCHEMA if self.action is Action.SCHEMA else Kind.DOCUMENT
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A commit before it has a revision. One salt for each change: 16 random bytes."""
-
-    changes: tuple[DocumentChange, ...]
-    salts: tuple[bytes, ...]
-    changed_at: datetime
-    changed_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """What one revision changed, as the log tells it."""
-
-    epoch: int
-    revision: int
-    audit_head: str
-    documents: tuple[Document, ...]
-    schemas: tuple[Document, ...] = ()
-
-    def find(self, kind: Kind, service: str, environment: str) -> Document | None:
-        """What it made of a document or schema; None where it did not touch it."""
-        changed = self.documents if kind is Kind.DOCUMENT else self.schemas
-        return next((document for document in changed if document.key == (service, environment)), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What a writer must know of the document that there is."""
-
-    revision: int
-    managed_by: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A live document or schema in a list of all. `config` is None where the content was not asked for."""
-
-    kind: Kind
-    service: str
-    environment: str
-    version: str
-    revision: int
-    changed_at: datetime
-    changed_by: str
-    managed_by: str | None
-    config: dict[str, Any] | None
-
-    @property
-    def key(self) -> Key:
-        return self.kind, self.service, self.environment
-
-
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """One line of a document's history. `config` and `changes` are None where the content was redacted."""
-
-    epoch: int
-    revision: int
-    service: str
-    environment: str
-    action: str
-    version: str
-    changed_at: datetime
-    changed_by: str
-    reason: str | None
-    config: dict[str, Any] | None
-    changes: list[dict[str, Any]] | None
-    redacted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedChange:
-    """What a commit did to a document, without its content. `places` are the JSON Pointers of its changes, None where
-    they were redacted."""
-
-    epoch: int
-    revision: int
-    changed_at: datetime
-    changed_by: str
-    reason: str | None
-    places: tuple[str, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class LogFilter:
-    """Which entries of the whole log are wanted; what is None is not looked at. `text` is looked for in reasons."""
-
-    changed_by: str | None = None
-    text: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
 
 
 async def head(connection: AsyncConnection) -> Head:
@@ -361,229 +195,6 @@ async def listing(
     return listed, bool(rows) and rows[0].found > len(listed)
 
 
-async def commits_after(connection: AsyncConnection, revision: int, *, limit: int) -> list[Commit] | None:
-    """The commits after `revision`, oldest first, whole. None where a content needed was redacted: load anew."""
-    rows = (await connection.execute(_LOG_AFTER, {"revision": revision, "limit": limit})).all()
-    if any(row.content is None for row in rows):
-        return None
-    commits: list[Commit] = []
-    for row in rows:
-        document = Document(
-            service=row.service,
-            environment=row.environment,
-            config=from_text(row.content),
-            version=row.version,
-            revision=row.revision,
-            previous_revision=row.document_previous,
-            changed_at=row.changed_at,
-            changed_by=row.changed_by,
-        )
-        before = commits.pop() if commits and commits[-1].revision == row.revision else None
-        documents, schemas = ((), ()) if before is None else (before.documents, before.schemas)
-        if row.action == Action.SCHEMA:
-            schemas = (*schemas, document)
-        else:
-            documents = (*documents, document)
-        commits.append(Commit(row.epoch, row.revision, row.entry_hash, documents, schemas))
-    return commits
-
-
-async def history(
-    connection: AsyncConnection, service: str, environment: str, *, before: int | None, limit: int, max_bytes: int
-) -> tuple[list[LogEntry], bool]:
-    """The newest entries of a document and its schema, and whether there are more: `limit`, or `max_bytes` of it.
-
-    A page may hold one more: a commit that changed both is never cut.
-    """
-    sizes = (
-        await connection.execute(
-            _HISTORY_SIZES,
-            {"service": service, "environment": environment, "before": before, "limit": limit + 2},
-        )
-    ).all()
-    take, size = 0, 0
-    for row in sizes[:limit]:
-        size += row.size
-        if take and size > max_bytes:
-            break
-        take += 1
-    if take == 0:
-        return [], False
-    if sizes[take - 1].revision == sizes[min(take, len(sizes) - 1)].revision:
-        take = min(take + 1, len(sizes))
-    rows = await connection.execute(
-        _HISTORY,
-        {"service": service, "environment": environment, "before": before, "limit": take, "is_schema": None},
-    )
-    return [_log_entry(row) for row in rows], len(sizes) > take
-
-
-async def as_of(
-    connection: AsyncConnection, service: str, environment: str, revision: int, kind: Kind = Kind.DOCUMENT
-) -> LogEntry | None:
-    """The entry that was a document's or schema's latest when `revision` was the last commit."""
-    row = (
-        await connection.execute(
-            _HISTORY,
-            {
-                "service": service,
-                "environment": environment,
-                "before": revision + 1,
-                "limit": 1,
-                "is_schema": kind is Kind.SCHEMA,
-            },
-        )
-    ).one_or_none()
-    return None if row is None else _log_entry(row)
-
-
-async def changed_in(connection: AsyncConnection, revision: int) -> list[Key]:
-    """The documents and schemas that a commit changed, in its order."""
-    query = sa.select(log.c.action, log.c.service, log.c.environment).where(log.c.revision == revision)
-    return [
-        (Kind.SCHEMA if row.action == Action.SCHEMA else Kind.DOCUMENT, row.service, row.environment)
-        for row in await connection.execute(query.order_by(log.c.ordinal))
-    ]
-
-
-async def changes_before(
-    connection: AsyncConnection, service: str, environment: str, *, before: int, limit: int
-) -> list[LoggedChange]:
-    """What happened to a document before a revision, newest first."""
-    rows = await connection.execute(
-        _CHANGES, {"service": service, "environment": environment, "before": before, "limit": limit}
-    )
-    return [
-        LoggedChange(
-            row.epoch,
-            row.revision,
-            row.changed_at,
-            row.changed_by,
-            row.reason,
-            None if row.changes is None else tuple(change["path"] for change in json.loads(row.changes)),
-        )
-        for row in rows
-    ]
-
-
-async def removals(
-    connection: AsyncConnection, service: str, environment: str, *, limit: int
-) -> list[list[dict[str, Any]]]:
-    """The newest change lists of a document by which keys went, newest first; redacted ones are left out."""
-    rows = await connection.execute(_REMOVALS, {"service": service, "environment": environment, "limit": limit})
-    return [json.loads(row.changes) for row in rows]
-
-
-async def began(connection: AsyncConnection, service: str, environment: str) -> datetime | None:
-    """When the history of a document begins."""
-    query = sa.select(sa.func.min(log.c.changed_at)).where(log.c.service == service, log.c.environment == environment)
-    found: datetime | None = await connection.scalar(query)
-    return found
-
-
-async def log_before(
-    connection: AsyncConnection, wanted: LogFilter, *, before: int | None, limit: int
-) -> list[LogEntry]:
-    """The newest entries of all documents before a revision, without their contents, whole commits only."""
-    rows = await connection.execute(_LOG_BEFORE, asdict(wanted) | {"before": before, "limit": limit})
-    return [_log_entry(row) for row in rows]
-
-
-async def revision_at(connection: AsyncConnection, moment: datetime) -> int:
-    """The last revision at a time; 0 before the first."""
-    query = sa.select(sa.func.coalesce(sa.func.max(log.c.revision), 0)).where(log.c.changed_at <= moment)
-    return int(await connection.scalar(query) or 0)
-
-
-async def epoch_of(connection: AsyncConnection, revision: int) -> int | None:
-    """The epoch in which a revision was committed; None for a revision that does not exist."""
-    query = sa.select(log.c.epoch).where(log.c.revision == revision, log.c.ordinal == 0)
-    found: int | None = await connection.scalar(query)
-    return found
-
-
-async def audit_records(
-    connection: AsyncConnection, *, after: tuple[int, int], limit: int, max_bytes: int
-) -> list[Record]:
-    """The audit log as it is stored, in order, after (revision, ordinal): `limit`, or `max_bytes` of content."""
-    rows = await connection.execute(
-        _AUDIT_RECORDS, {"revision": after[0], "ordinal": after[1], "limit": limit, "max_bytes": max_bytes}
-    )
-    return [
-        Record(
-            entry=Entry(
-                epoch=row.epoch,
-                revision=row.revision,
-                ordinal=row.ordinal,
-                service=row.service,
-                environment=row.environment,
-                action=row.action,
-                version=row.version,
-                changed_at=row.changed_at,
-                changed_by=row.changed_by,
-                reason=row.reason,
-                content_hash=row.content_hash,
-                previous_hash=row.previous_hash,
-            ),
-            entry_hash=row.entry_hash,
-            salt=row.salt,
-            content=row.content,
-            redacted=row.redacted,
-        )
-        for row in rows
-    ]
-
-
-async def documents_that_differ_from_the_log(connection: AsyncConnection) -> list[tuple[str, str]]:
-    """Documents that are not, or whose schema is not, what the last audit row says: somebody wrote around the log."""
-    rows = await connection.execute(_DIFFERING)
-    return [(row.service, row.environment) for row in rows]
-
-
-async def redact(
-    connection: AsyncConnection, service: str, environment: str, revision: int, *, by: str, at: datetime, reason: str
-) -> bool:
-    """Remove a content from the history (as the owner of the tables). False where there is no such entry.
-
-    The change list of the following entry of the same document goes too: it quotes the old values.
-    """
-    key = {"service": service, "environment": environment, "revision": revision}
-    found = (
-        await connection.execute(
-            sa.select(log.c.revision, log.c.ordinal).where(
-                log.c.service == service, log.c.environment == environment, log.c.revision == revision
-            )
-        )
-    ).all()
-    # Two where one commit changed the document and its schema.
-    for entry in found:
-        await connection.execute(
-            sa.update(contents)
-            .where(contents.c.revision == entry.revision, contents.c.ordinal == entry.ordinal)
-            .values(salt=None, content=None, changes=None)
-        )
-        await connection.execute(
-            sa.text(
-                "INSERT INTO redactions (revision, ordinal, redacted_at, redacted_by, reason)"
-                " VALUES (:revision, :ordinal, :at, :by, :reason) ON CONFLICT DO NOTHING"
-            ),
-            {"revision": entry.revision, "ordinal": entry.ordinal, "at": at, "by": by, "reason": reason},
-        )
-    if found:
-        await connection.execute(_FORGET_NEXT_CHANGES, key)
-        await connection.execute(_FORGET_RESPONSES, key)
-    return bool(found)
-
-
-def to_text(value: Any) -> str:
-    """JSON as it is stored: the order of keys and the spelling of numbers kept."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def from_text(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
-
-
 def _record(
     epoch: int, revision: int, ordinal: int, draft: Draft, change: DocumentChange, salt: bytes, previous_hash: str
 ) -> Record:
@@ -639,44 +250,31 @@ def _document(row: Any) -> Document:
     )
 
 
-def _log_entry(row: Any) -> LogEntry:
-    return LogEntry(
-        epoch=row.epoch,
-        revision=row.revision,
-        service=row.service,
-        environment=row.environment,
-        action=row.action,
-        version=row.version,
-        changed_at=row.changed_at,
-        changed_by=row.changed_by,
-        reason=row.reason,
-        config=from_text(row.content),
-        changes=from_text(row.changes),
-        redacted=row.content is None,
-    )
-
-
 _TABLES: Final = {Kind.DOCUMENT: documents, Kind.SCHEMA: schemas}
-# Keys go with a removal, and with an object that something else takes the place of.
-_REMOVALS: Final = sa.text("""
-SELECT c.changes FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
-WHERE l.service = :service AND l.environment = :environment AND l.action <> 'schema'
-  AND (c.changes LIKE '%"op":"remove"%' OR c.changes LIKE '%"old":{%')
-ORDER BY l.revision DESC LIMIT :limit
-""")
+
 
 _HEAD: Final = sa.select(hub_state)
+
+
 _LOCK: Final = sa.text("SELECT pg_advisory_xact_lock(:key)").columns(sa.Column("pg_advisory_xact_lock", sa.Text))
+
+
 _GET: Final = sa.select(documents).where(
     documents.c.service == sa.bindparam("service"), documents.c.environment == sa.bindparam("environment")
 )
+
+
 _GET_SCHEMA: Final = sa.select(schemas).where(
     schemas.c.service == sa.bindparam("service"), schemas.c.environment == sa.bindparam("environment")
 )
+
+
 _KEYS: Final = (
     sa.bindparam("services", type_=sa.ARRAY(sa.Text)),
     sa.bindparam("environments", type_=sa.ARRAY(sa.Text)),
 )
+
+
 _HEAD_AND_REVISIONS: Final = sa.text("""
 SELECT h.*, 'document' AS kind, d.service, d.environment, d.revision AS document_revision, d.managed_by
 FROM hub_state h LEFT JOIN (
@@ -684,6 +282,8 @@ FROM hub_state h LEFT JOIN (
     USING (service, environment)
 ) ON true
 """).bindparams(*_KEYS)
+
+
 _HEAD_AND_ALL_REVISIONS: Final = sa.text("""
 SELECT h.*, d.kind, d.service, d.environment, d.revision AS document_revision, d.managed_by
 FROM hub_state h LEFT JOIN (
@@ -694,6 +294,7 @@ FROM hub_state h LEFT JOIN (
 ) ON true
 """).bindparams(*_KEYS)
 
+
 _HEAD_AND_HASH: Final = sa.select(
     hub_state,
     sa.select(log.c.entry_hash)
@@ -703,6 +304,7 @@ _HEAD_AND_HASH: Final = sa.select(
     .scalar_subquery()
     .label("hash_at"),
 )
+
 
 _SAVE: Final = sa.text("""
 WITH counter AS (
@@ -760,6 +362,7 @@ SET content = excluded.content, version = excluded.version, revision = excluded.
     sa.bindparam("salts", type_=sa.ARRAY(sa.LargeBinary)),
 )
 
+
 # The order is that of bytes: no rule of a language may differ between two servers.
 _LISTING: Final = sa.text("""
 SELECT kind, service, environment, version, revision, changed_at, changed_by, managed_by, found,
@@ -786,106 +389,3 @@ FROM (
 WHERE bytes_before < :max_bytes OR NOT CAST(:with_content AS boolean)
 ORDER BY kind COLLATE "C", service COLLATE "C", environment COLLATE "C"
 """).bindparams(*(sa.bindparam(name, type_=sa.ARRAY(sa.Text)) for name in ("services", "environments")))
-
-# Whole commits only: the limit counts revisions, so that a commit of several documents is never cut.
-_LOG_AFTER: Final = sa.text("""
-SELECT l.revision, l.ordinal, l.epoch, l.service, l.environment, l.action, l.version, l.changed_at, l.changed_by,
-       l.entry_hash, c.content,
-       (SELECT max(p.revision) FROM config_audit_log p
-        WHERE p.service = l.service AND p.environment = l.environment AND p.revision < l.revision
-          AND (p.action = 'schema') = (l.action = 'schema')) AS document_previous
-FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
-WHERE l.revision > :revision AND l.revision <= CAST(:revision AS bigint) + :limit
-ORDER BY l.revision, l.ordinal
-""")
-
-_HISTORY_SIZES: Final = sa.text("""
-SELECT l.revision, coalesce(octet_length(c.content), 0) + coalesce(octet_length(c.changes), 0) AS size
-FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
-WHERE l.service = :service AND l.environment = :environment
-  AND (CAST(:before AS bigint) IS NULL OR l.revision < CAST(:before AS bigint))
-ORDER BY l.revision DESC, l.ordinal DESC LIMIT :limit
-""")
-
-_HISTORY: Final = sa.text("""
-SELECT l.epoch, l.revision, l.service, l.environment, l.action, l.version, l.changed_at, l.changed_by, l.reason,
-       c.content, c.changes
-FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
-WHERE l.service = :service AND l.environment = :environment
-  AND (CAST(:before AS bigint) IS NULL OR l.revision < CAST(:before AS bigint))
-  AND (CAST(:is_schema AS boolean) IS NULL OR (l.action = 'schema') = CAST(:is_schema AS boolean))
-ORDER BY l.revision DESC, l.ordinal DESC LIMIT :limit
-""")
-
-_CHANGES: Final = sa.text("""
-SELECT l.epoch, l.revision, l.changed_at, l.changed_by, l.reason, c.changes
-FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
-WHERE l.service = :service AND l.environment = :environment AND l.revision < :before AND l.action <> 'schema'
-ORDER BY l.revision DESC LIMIT :limit
-""")
-
-# A page may hold more than its limit: a commit is never cut.
-_LOG_BEFORE: Final = sa.text("""
-SELECT l.epoch, l.revision, l.service, l.environment, l.action, l.version, l.changed_at, l.changed_by, l.reason,
-       CASE WHEN c.content IS NULL THEN NULL ELSE 'null' END AS content, c.changes
-FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
-WHERE l.revision IN (
-    SELECT revision FROM config_audit_log
-    WHERE (CAST(:before AS bigint) IS NULL OR revision < CAST(:before AS bigint))
-      AND (CAST(:changed_by AS text) IS NULL OR changed_by = CAST(:changed_by AS text))
-      AND (CAST(:text AS text) IS NULL OR strpos(lower(reason), lower(CAST(:text AS text))) > 0)
-      AND (CAST(:since AS timestamptz) IS NULL OR changed_at >= CAST(:since AS timestamptz))
-      AND (CAST(:until AS timestamptz) IS NULL OR changed_at <= CAST(:until AS timestamptz))
-    ORDER BY revision DESC LIMIT :limit)
-ORDER BY l.revision DESC, l.ordinal
-""")
-
-# The page ends early where the contents grow large: what came before an entry counts, so that every page has one.
-_AUDIT_RECORDS: Final = sa.text("""
-SELECT * FROM (
-    SELECT l.*, c.salt, c.content, r.revision IS NOT NULL AS redacted,
-           sum(coalesce(octet_length(c.content), 0)) OVER (ORDER BY l.revision, l.ordinal)
-               - coalesce(octet_length(c.content), 0) AS bytes_before
-    FROM (SELECT * FROM config_audit_log WHERE (revision, ordinal) > (:revision, :ordinal)
-          ORDER BY revision, ordinal LIMIT :limit) l
-    LEFT JOIN config_contents c USING (revision, ordinal)
-    LEFT JOIN redactions r USING (revision, ordinal)
-) page
-WHERE bytes_before < :max_bytes
-ORDER BY revision, ordinal
-""")
-
-_DIFFERING: Final = sa.text("""
-SELECT DISTINCT coalesce(d.service, last.service) AS service, coalesce(d.environment, last.environment) AS environment
-FROM (SELECT *, false AS is_schema FROM service_configs UNION ALL SELECT *, true FROM service_schemas) d
-FULL JOIN (
-    SELECT DISTINCT ON (l.service, l.environment, l.action = 'schema')
-           l.service, l.environment, l.action = 'schema' AS is_schema, l.revision, l.version, c.content
-    FROM config_audit_log l LEFT JOIN config_contents c USING (revision, ordinal)
-    ORDER BY l.service, l.environment, l.action = 'schema', l.revision DESC
-) last ON last.service = d.service AND last.environment = d.environment AND last.is_schema = d.is_schema
-WHERE d.service IS NULL OR last.service IS NULL OR d.revision <> last.revision OR d.version <> last.version
-   OR coalesce(d.content, 'null') IS DISTINCT FROM last.content
-""")
-
-_FORGET_NEXT_CHANGES: Final = sa.text("""
-UPDATE config_contents c SET changes = NULL
-FROM (SELECT DISTINCT ON (action = 'schema') revision, ordinal FROM config_audit_log
-      WHERE service = :service AND environment = :environment AND revision > :revision
-      ORDER BY action = 'schema', revision) following
-WHERE c.revision = following.revision AND c.ordinal = following.ordinal
-""")
-
-# A remembered answer quotes the change list; the retry that asks for it still gets an answer, without the values.
-_FORGET_RESPONSES: Final = sa.text("""
-UPDATE idempotency_keys SET response = CAST(
-    CASE WHEN CAST(response AS jsonb) -> 'updates' IS NULL THEN jsonb_set(CAST(response AS jsonb), '{changes}', '[]')
-    ELSE jsonb_set(CAST(response AS jsonb), '{updates}', (
-        SELECT jsonb_agg(jsonb_set(item, '{changes}', '[]') ORDER BY place)
-        FROM jsonb_array_elements(CAST(response AS jsonb) -> 'updates') WITH ORDINALITY AS u (item, place)))
-    END AS text)
-WHERE revision = :revision OR revision IN (
-    SELECT min(revision) FROM config_audit_log
-    WHERE service = :service AND environment = :environment AND revision > :revision
-    GROUP BY action = 'schema')
-""")

@@ -11,7 +11,7 @@ from central_hub.api.v1.reading import answer_json, reach_minimum
 from central_hub.audit.chain import rfc3339
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
-from central_hub.storage.configs import Listed
+from central_hub.storage.config_values import Listed
 
 Reader = Annotated[Grant, Depends(needs(Verb.READ))]
 

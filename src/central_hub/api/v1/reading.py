@@ -20,7 +20,7 @@ from central_hub.config.snapshot import Representation
 from central_hub.errors import InvalidRequest, NotFound, ReplicaBehind
 from central_hub.security.tokens import Grant
 from central_hub.service import CentralHubService
-from central_hub.storage.configs import Action, Document, LogEntry, LoggedChange
+from central_hub.storage.config_values import Action, Document, LogEntry, LoggedChange
 from central_hub_client.wire import HUB_MIN_REVISION, HUB_REVISION, HUB_STALE, Position
 
 WAIT_FOR_REVISION_SECONDS: Final = 2.0

@@ -16,7 +16,7 @@ from central_hub.config.snapshot import own_representation
 from central_hub.errors import NotFound
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
-from central_hub.storage.configs import Kind, to_text
+from central_hub.storage.config_values import Kind, to_text
 
 ServicePath = Annotated[Service, Path()]
 Reader = Annotated[Grant, Depends(needs(Verb.READ))]

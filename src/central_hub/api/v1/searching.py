@@ -11,7 +11,7 @@ from central_hub.api.v1.reading import answer_json, history_entry, reach_minimum
 from central_hub.config.history import moment
 from central_hub.security.tokens import Grant
 from central_hub.service import CentralHubService
-from central_hub.storage.configs import LogEntry, LogFilter
+from central_hub.storage.config_values import LogEntry, LogFilter
 from central_hub_client.wire import DEFAULT_ENVIRONMENT
 
 

@@ -14,7 +14,7 @@ from central_hub.config.edits import Delete, Edit, Merge, Replace, Restore
 from central_hub.errors import Finding, Forbidden, InvalidRequest, MalformedBody
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
-from central_hub.storage.configs import Key, Kind
+from central_hub.storage.config_values import Key, Kind
 from central_hub_client import strict_json
 
 Writer = Annotated[Grant, Depends(needs(Verb.WRITE))]

@@ -21,7 +21,7 @@ from central_hub.config.secret_check import OVERRIDE
 from central_hub.errors import Forbidden, HubError, InvalidRequest, Warned
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
-from central_hub.storage.configs import Kind
+from central_hub.storage.config_values import Kind
 from central_hub_client.wire import HUB_REVISION
 
 _MAX_KEY_CHARACTERS: Final = 200

@@ -42,7 +42,9 @@ check: install ## what CI runs: format, lint, types, generated docs, all tests
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python docs/generate.py --check
-	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test || { \
+	  echo "What failed, once more and alone: a starved machine is no reason, a second failure is."; \
+	  $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
 format: install ## format and mend what can be mended
 	@$(BIN)/ruff format .

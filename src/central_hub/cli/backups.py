@@ -1,8 +1,8 @@
 """`backup` and `restore`: everything that a hub knows in one file, and back into an empty database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,7 +62,7 @@ def backup(session: Session, target: Target) -> None:
         async with _database_to_read(session) as url:
             database = Database(url, pool_size=1)
             try:
-                with _progress(session, "reading the database") as on_progress:
+                with session.output.bar("reading the database") as on_progress:
                     return await dump.take(database, target, at=datetime.now(UTC), on_progress=on_progress)
             finally:
                 await database.close()
@@ -71,7 +71,7 @@ def backup(session: Session, target: Target) -> None:
         path = asyncio.run(write())
     except NotWritten as error:
         raise Failed(str(error)) from error
-    with _progress(session, "verifying the file") as on_progress:
+    with session.output.bar("verifying the file") as on_progress:
         try:
             verified = verify(Archive(path, on_progress=on_progress))
         except FlawedBackup as error:
@@ -107,12 +107,12 @@ def restore(
 
     anchors = [parse_anchor(text) for text in anchor or []]
     try:
-        with _progress(session, "verifying the backup") as on_progress:
+        with session.output.bar("verifying the backup") as on_progress:
             verified = verify(Archive(source, on_progress=on_progress), anchors)
         if check:
             _tell_restored(session, verified, None)
             return
-        with _progress(session, "restoring") as on_progress:
+        with session.output.bar("restoring") as on_progress:
 
             async def put_back() -> Any:
                 async with _database_to_fill(session) as database:
@@ -205,22 +205,6 @@ async def _own_servers(settings: "HubSettings") -> AsyncIterator[_Urls]:
         yield _Urls(endpoints.database_url, endpoints.migration_database_url)
     finally:
         await servers.stop()
-
-
-@contextmanager
-def _progress(session: Session, what: str) -> Iterator[Any]:
-    """A bar on a terminal, nothing elsewhere."""
-    import sys
-
-    if session.output.as_json or not sys.stderr.isatty():
-        yield lambda _fraction: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=1.0)
-        yield lambda fraction: bar.update(task, completed=fraction)
 
 
 def _tell_restored(session: Session, verified: "Verified", position: Any) -> None:

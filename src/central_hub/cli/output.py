@@ -68,6 +68,19 @@ class Output:
             self._warned.add(sentence)
             self.note(f"warning: {sentence}")
 
+    @contextmanager
+    def bar(self, what: str) -> Iterator[Callable[[float], None]]:
+        """Say what share of something is done, from 0 to 1: a bar on a terminal, nothing elsewhere."""
+        if self.as_json or not sys.stderr.isatty():
+            yield lambda _share: None
+            return
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task(what, total=1.0)
+            yield lambda share: progress.update(task, completed=share)
+
     def note(self, text: str) -> None:
         """Say something to the person at the terminal. Machines are not told."""
         if not self.as_json:

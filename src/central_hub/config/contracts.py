@@ -8,7 +8,7 @@ import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -19,7 +19,6 @@ from central_hub.config.conformance import OutOfTime
 from central_hub.config.consumers import (
     Reason,
     common_keys,
-    declared_by_nobody,
     inputs_of,
     key_of,
     may_alter,
@@ -29,24 +28,21 @@ from central_hub.config.consumers import (
 )
 from central_hub.config.reach import Inputs, View
 from central_hub.config.snapshot import Key
+from central_hub.config.standing import Standing, refusal, undeclared_keys, warnings
 from central_hub.connections.database import Database
-from central_hub.errors import ContractViolation, Finding, NotFound, StoreUnavailable, Warned
+from central_hub.errors import Finding, NotFound, StoreUnavailable
 from central_hub.storage import consumer_schemas
 from central_hub.storage.config_values import DocumentChange, Kind
 from central_hub.storage.consumer_schemas import ConsumerKey, ConsumerSchema
 from central_hub.storage.instance_values import Instance
 from central_hub.validation.consumer_checker import Consumer, ConsumerChecker, Verdict
-from central_hub.validation.violations import MAX_VIOLATIONS, Violation
-from central_hub_client.wire import GLOBAL, ErrorCode, content_hash
+from central_hub_client.wire import GLOBAL, content_hash
 
 TURN_SECONDS: Final = 0.8
 NEWCOMERS_SECONDS: Final = 5.0
 """So long a write waits for consumers whose schemas nobody has tried before: any of them may be hostile. Whoever has
 not answered by then has no say in this one; whoever has answered before is waited for."""
-_MAX_INSTANCES: Final = 20
 _WHATEVER_IS_MISSING: Final = ("",)
-_WORDS: Final = 3
-_SILENT: Final = "has not answered in time"
 
 InstancesOf = Callable[[str], Sequence[Instance]]
 """The instances of a service that are spoken of now."""
@@ -72,52 +68,6 @@ class Agreement:
 
 
 NOTHING_ASKED: Final = Agreement()
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """One consumer, and what it makes of a config. `proposed` is None where no other one is spoken of."""
-
-    consumer: ConsumerSchema
-    reason: Reason
-    instances: tuple[str, ...]
-    present: Verdict | None
-    proposed: Verdict | None
-
-    @property
-    def place(self) -> Key:
-        """Whose config it is."""
-        return self.consumer.service, self.consumer.environment
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether it refuses what it is running on: then it has no say."""
-        return self.present is None or not self.present.accepts
-
-    @property
-    def objections(self) -> tuple[Violation, ...]:
-        """What it refuses of the proposed config, where it has a say.
-
-        One that makes something of the present and cannot come to an end with what is proposed has not accepted it.
-        """
-        if self.is_broken or self.proposed is None:
-            return ()
-        if self.proposed.unusable is not None:
-            return (Violation("", "", self.proposed.unusable),)
-        return self.proposed.violations
-
-    @property
-    def name(self) -> str:
-        """`build 1.4 (2 instances: a, b)`."""
-        build = f"build {self.consumer.build}" if self.consumer.build else "a build without a name"
-        match len(self.instances):
-            case 0:
-                return f"{build} (no instance now)"
-            case 1:
-                return f"{build} (1 instance: {self.instances[0]})"
-            case count:
-                more = ", …" if count > _WORDS else ""
-                return f"{build} ({count} instances: {', '.join(self.instances[:_WORDS])}{more})"
 
 
 class Contracts:
@@ -215,11 +165,11 @@ class Contracts:
         forcing = [change for change in documents if change.key in forced]
         held = [standing for standing in objecting if not any(may_alter(change, standing.place) for change in forcing)]
         if held:
-            raise _refusal(held)
+            raise refusal(held)
         undeclared = {
-            change.key: tuple(_undeclared(change, standings)) for change in documents if change.service != GLOBAL
+            change.key: tuple(undeclared_keys(change, standings)) for change in documents if change.service != GLOBAL
         }
-        return Agreement(frozenset(inputs), tuple(_warnings(standings, objecting)), undeclared)
+        return Agreement(frozenset(inputs), tuple(warnings(standings, objecting)), undeclared)
 
     async def standings(
         self, view: View, place: Key, after: View | None = None, *, deadline: float = math.inf
@@ -366,71 +316,5 @@ class Contracts:
         return {key: replace(asked[key], supplied=common_keys(found.get(key, []))) for key in silent}
 
 
-def findings_of(standing: Standing) -> list[Finding]:
-    """What a consumer objects to, each with who it is."""
-    return [
-        Finding(
-            violation.pointer,
-            ErrorCode.CONTRACT_VIOLATION,
-            f"{violation.message}, for {standing.name}",
-            keyword=violation.keyword or None,
-            service=standing.consumer.service,
-            environment=standing.consumer.environment,
-            build=standing.consumer.build,
-            instances=standing.instances[:_MAX_INSTANCES],
-        )
-        for violation in standing.objections
-    ]
-
-
 def _refuses(verdict: Verdict | None) -> bool:
     return verdict is not None and bool(verdict.violations)
-
-
-def _refusal(objecting: Sequence[Standing]) -> ContractViolation:
-    findings = [finding for standing in objecting for finding in findings_of(standing)]
-    shown = "; ".join(finding.sentence for finding in findings[:_WORDS])
-    return ContractViolation(
-        f"what runs would refuse the change: {shown}. Change it, retire the build (`central-hub contracts retire`), or"
-        ' override with allow: ["contract"] and a token that has the verb force',
-        errors=findings[:MAX_VIOLATIONS],
-    )
-
-
-def _warnings(standings: Sequence[Standing], objecting: Sequence[Standing]) -> Iterable[Finding]:
-    for standing in objecting:
-        for finding in findings_of(standing)[:_WORDS]:
-            yield replace(finding, code=Warned.OVERRIDDEN_CONTRACT, message=f"{finding.message}; it was overridden")
-    for standing in standings:
-        if standing.is_broken:
-            verdict = standing.present
-            why = _SILENT
-            if verdict is not None:
-                why = verdict.unusable or "refuses the present config"
-            yield _unheard(standing, why)
-        elif standing.proposed is None:
-            yield _unheard(standing, _SILENT)
-
-
-def _unheard(standing: Standing, why: str) -> Finding:
-    consumer = standing.consumer
-    return Finding(
-        "",
-        Warned.UNHEARD_CONSUMER,
-        f"is not held against {standing.name}: its schema {why}",
-        service=consumer.service,
-        environment=consumer.environment,
-        build=consumer.build,
-        instances=standing.instances[:_MAX_INSTANCES],
-    )
-
-
-def _undeclared(change: DocumentChange, standings: Sequence[Standing]) -> Iterable[Finding]:
-    changed = [str(item["path"]) for item in change.changes if item["op"] != "remove"]
-    told = [
-        standing.proposed.unknown
-        for standing in standings
-        if standing.proposed and not standing.is_broken and may_alter(change, standing.place)
-    ]
-    for key in declared_by_nobody(told, changed)[:MAX_VIOLATIONS]:
-        yield Finding(key, Warned.UNDECLARED_KEY, f"is declared by no build of {change.service}")

@@ -13,9 +13,9 @@ from central_hub.api.v1.openapi_fleet import CONTRACTS
 from central_hub.api.v1.queries import DocumentQuery, NoQuery, Runnable
 from central_hub.api.v1.reading import answer_json, reach_minimum
 from central_hub.audit.chain import rfc3339
-from central_hub.config.contracts import Standing
 from central_hub.config.layering import shared_keys
 from central_hub.config.reach import View
+from central_hub.config.standing import Standing
 from central_hub.errors import InvalidRequest
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService

@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from central_hub.storage.config_values import (
     Action,
     Commit,
-    Document,
     Key,
     Kind,
     LogEntry,
     LogFilter,
     LoggedChange,
+    document_of,
     from_text,
 )
 from central_hub.storage.tables import config_audit_log as log
@@ -32,16 +32,7 @@ async def commits_after(connection: AsyncConnection, revision: int, *, limit: in
         return None
     commits: list[Commit] = []
     for row in rows:
-        document = Document(
-            service=row.service,
-            environment=row.environment,
-            config=from_text(row.content),
-            version=row.version,
-            revision=row.revision,
-            previous_revision=row.document_previous,
-            changed_at=row.changed_at,
-            changed_by=row.changed_by,
-        )
+        document = document_of(row)
         before = commits.pop() if commits and commits[-1].revision == row.revision else None
         documents, schemas = ((), ()) if before is None else (before.documents, before.schemas)
         if row.action == Action.SCHEMA:
@@ -198,7 +189,7 @@ SELECT l.revision, l.ordinal, l.epoch, l.service, l.environment, l.action, l.ver
        l.entry_hash, c.content,
        (SELECT max(p.revision) FROM config_audit_log p
         WHERE p.service = l.service AND p.environment = l.environment AND p.revision < l.revision
-          AND (p.action = 'schema') = (l.action = 'schema')) AS document_previous
+          AND (p.action = 'schema') = (l.action = 'schema')) AS previous_revision
 FROM config_audit_log l JOIN config_contents c USING (revision, ordinal)
 WHERE l.revision > :revision AND l.revision <= CAST(:revision AS bigint) + :limit
 ORDER BY l.revision, l.ordinal

@@ -191,3 +191,17 @@ def to_text(value: Any) -> str:
 
 def from_text(text: str | None) -> Any:
     return None if text is None else json.loads(text)
+
+
+def document_of(row: Any) -> Document:
+    """A row of documents or schemas, or one of the log with the same columns."""
+    return Document(
+        service=row.service,
+        environment=row.environment,
+        config=from_text(row.content),
+        version=row.version,
+        revision=row.revision,
+        previous_revision=row.previous_revision,
+        changed_at=row.changed_at,
+        changed_by=row.changed_by,
+    )

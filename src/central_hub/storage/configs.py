@@ -21,6 +21,7 @@ from central_hub.storage.config_values import (
     Kind,
     Listed,
     Stored,
+    document_of,
     from_text,
     to_text,
 )
@@ -62,7 +63,7 @@ async def get(
     """The document or schema, its tombstone, or None where there never was one."""
     query = _GET if kind is Kind.DOCUMENT else _GET_SCHEMA
     row = (await connection.execute(query, {"service": service, "environment": environment})).one_or_none()
-    return None if row is None else _document(row)
+    return None if row is None else document_of(row)
 
 
 async def stored(connection: AsyncConnection, keys: Sequence[Key]) -> tuple[Head, dict[Key, Stored]]:
@@ -81,12 +82,12 @@ async def stored(connection: AsyncConnection, keys: Sequence[Key]) -> tuple[Head
 
 async def all_documents(connection: AsyncConnection) -> list[Document]:
     """Every document and tombstone."""
-    return [_document(row) for row in await connection.execute(sa.select(documents))]
+    return [document_of(row) for row in await connection.execute(sa.select(documents))]
 
 
 async def all_schemas(connection: AsyncConnection) -> list[Document]:
     """Every schema, and what is left of those that were withdrawn."""
-    return [_document(row) for row in await connection.execute(sa.select(schemas))]
+    return [document_of(row) for row in await connection.execute(sa.select(schemas))]
 
 
 async def save(connection: AsyncConnection, current: Head, drafts: Sequence[Draft]) -> list[Commit]:
@@ -235,19 +236,6 @@ def _changed(draft: Draft, revision: int, kind: Kind) -> tuple[Document, ...]:
 
 def _head(row: Any) -> Head:
     return Head(row.hub_id, row.epoch, row.revision, row.audit_head, row.tokens_version)
-
-
-def _document(row: Any) -> Document:
-    return Document(
-        service=row.service,
-        environment=row.environment,
-        config=from_text(row.content),
-        version=row.version,
-        revision=row.revision,
-        previous_revision=row.previous_revision,
-        changed_at=row.changed_at,
-        changed_by=row.changed_by,
-    )
 
 
 _TABLES: Final = {Kind.DOCUMENT: documents, Kind.SCHEMA: schemas}

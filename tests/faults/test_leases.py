@@ -43,7 +43,7 @@ async def test_a_killed_hub_loses_no_instance(fleet: Fleet, service_name: str) -
         found = await listed(hub, service_name)
         assert sorted(found) == names
         assert {instance["generation"] for instance in found.values()} == {1}
-        assert "silent" not in {instance["state"] for instance in found.values()}
+        assert "expired" not in {instance["state"] for instance in found.values()}
     # The secrets still prove the same incarnations: nobody has to register again.
     answers = [await beat(hub.http, incarnation) for incarnation in made for hub in (first, second)]
     assert {answer.status_code for answer in answers} == {200}

@@ -17,6 +17,7 @@ class Gate:
         self.may_start, self.may_stop = asyncio.Event(), asyncio.Event()
         self.dead: str | None = None
         self.unready: str | None = None
+        self.degraded: str | None = None
 
     async def start(self) -> None:
         await self.may_start.wait()
@@ -29,6 +30,9 @@ class Gate:
 
     def why_unready(self) -> str | None:
         return self.unready
+
+    def why_degraded(self) -> str | None:
+        return self.degraded
 
 
 async def test_the_state_follows_the_life_of_the_service(hub: RunningHub, service_name: str, tmp_path: Path) -> None:
@@ -60,9 +64,11 @@ async def test_the_state_follows_the_life_of_the_service(hub: RunningHub, servic
         assert instance.items() >= told.items()
         gate.may_start.set()
         await is_shown("healthy")
+        gate.degraded = "the cache is cold"
+        await is_shown("degraded")
         gate.unready = "the pool is empty"
         await is_shown("unhealthy")
-        gate.unready = None
+        gate.unready = gate.degraded = None
         await is_shown("healthy")
         gate.dead = "the pool is broken"
         await is_shown("unhealthy")

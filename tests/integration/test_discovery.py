@@ -76,7 +76,7 @@ async def test_a_lease_runs_out_and_a_heartbeat_revives_it(
     monkeypatch.setattr(hub.service.coordination, "clock", at(begun))
     made = await register(hub.http, service_name, lease_seconds=10)
     await beat(hub.http, made)
-    for seconds, state in ((9.9, "healthy"), (10, "silent"), (3609, "silent")):
+    for seconds, state in ((9.9, "healthy"), (10, "expired"), (3609, "expired")):
         monkeypatch.setattr(hub.service.coordination, "clock", at(begun + timedelta(seconds=seconds)))
         assert [found["state"] for found in await listed(hub, service_name)] == [state]
     assert (await beat(hub.http, made)).status_code == 200
@@ -263,7 +263,7 @@ async def test_every_field_of_a_registration_has_its_limits(
 @pytest.mark.parametrize(
     "told",
     [
-        {"state": "silent"},
+        {"state": "expired"},
         {"state": "asleep"},
         {"generation": 0},
         {"generation": "1"},

@@ -12,7 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 from central_hub.connections.database import Database
 from central_hub.storage import instances
 from central_hub.storage.instance_values import Beat
-from central_hub_client.wire import InstanceState
+from central_hub_client.wire import HealthState
 from tests.conftest import DatabaseUrls, RunningHub
 from tests.integration.instances import (
     AGREED_WITHIN,
@@ -122,7 +122,7 @@ async def test_replicas_that_write_heartbeats_of_the_same_instances_do_not_block
         for turn in range(15):
             shuffled = order.sample(names, len(names))
             beats = [
-                Beat((service_name, "default", name), 1, now + timedelta(milliseconds=turn), InstanceState.DRAINING)
+                Beat((service_name, "default", name), 1, now + timedelta(milliseconds=turn), HealthState.DRAINING)
                 for name in shuffled
             ]
             await store.transaction(lambda connection, beats=beats: instances.beat(connection, beats))
@@ -149,7 +149,7 @@ async def test_a_transaction_that_ends_late_is_not_missed(
         async def work(connection: object) -> None:
             await instances.beat(
                 connection,  # type: ignore[arg-type]
-                [Beat((service_name, "default", "late"), 1, now, InstanceState.UNHEALTHY)],
+                [Beat((service_name, "default", "late"), 1, now, HealthState.UNHEALTHY)],
             )
             begun.set()
             await finish.wait()

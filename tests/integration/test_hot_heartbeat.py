@@ -71,7 +71,7 @@ async def test_both_ways_refuse_the_same_for_the_same_reason(hub: RunningHub, se
     bodies = [json.dumps(incarnation.heartbeat()).encode() for incarnation in forged]
     bodies += [
         json.dumps(made.heartbeat(**told)).encode()
-        for told in ({"state": "silent"}, {"applied": {"epoch": 1}}, {"report": {"unread": "x"}}, {"generation": 2.5})
+        for told in ({"state": "expired"}, {"applied": {"epoch": 1}}, {"report": {"unread": "x"}}, {"generation": 2.5})
     ]
     bodies += [b"", b"{", b"[]", b'{"a":1,"a":2}', sound[:-1], b"\xef\xbb\xbf" + sound, sound + b" " * 2_000_000]
     requests: list[tuple[str, bytes, dict[str, str], str]] = [("admin", body, {}, "") for body in bodies]

@@ -13,7 +13,7 @@ from central_hub_client import client_settings
 from central_hub_client.hub_api import HubApi
 from central_hub_client.registration import InstanceDescription, Registration
 from central_hub_client.report import MAX_KEYS, InstanceReport, Rejection
-from central_hub_client.wire import InstanceState, Position, content_hash
+from central_hub_client.wire import HealthState, Position, content_hash
 from tests.conftest import RunningHub
 from tests.faults.harness import free_port
 from tests.integration.instances import eventually, instance_path, listed, register, status
@@ -84,7 +84,7 @@ async def test_news_is_told_long_before_the_next_heartbeat(hub: RunningHub, serv
         await until(lambda: service.registration.is_registered)
         position = Position(latest["epoch"], latest["revision"])
         rejection = Rejection(position, "/batch: too small")
-        service.report = replace(service.report, rejected=rejection, state=InstanceState.UNHEALTHY)
+        service.report = replace(service.report, rejected=rejection, state=HealthState.UNHEALTHY)
         service.registration.report_soon()
 
         async def is_told() -> bool:

@@ -51,7 +51,7 @@ def test_what_is_imported_from_the_package_itself() -> None:
         "Explanation",
         "IncompleteConfig",
         "InstanceDescription",
-        "InstanceState",
+        "HealthState",
         "Report",
         "SettingsChange",
         "Source",

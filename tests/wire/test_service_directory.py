@@ -136,7 +136,7 @@ async def test_a_hub_that_comes_back_without_the_fleet_does_not_empty_the_list()
         answers.status, answers.instances = "503 Service Unavailable", []
         await until(lambda: directory.status(SERVICE).error_code == "unavailable")
         assert called(directory) == {"a": 10, "b": 10}
-        answers.status, answers.instances = "200 OK", [listed("a", "silent"), listed("b", "expired")]
+        answers.status, answers.instances = "200 OK", [listed("a", "expired"), listed("b", "expired")]
         await until(lambda: directory.status(SERVICE).is_kept)
         assert called(directory) == {"a": 10, "b": 10}
         answers.instances = [listed("a", "draining"), listed("b")]

@@ -13,7 +13,7 @@ from central_hub_client.routing.policy import Choice, Fallback, Policy
 from central_hub_client.service_directory import ServiceDirectory
 from central_hub_client.service_instance import ServiceInstance
 from central_hub_client.sources import ConfigSource
-from central_hub_client.wire import InstanceState
+from central_hub_client.wire import HealthState
 
 __all__ = [
     "CentralHubError",
@@ -24,9 +24,9 @@ __all__ = [
     "ConfigSource",
     "Explanation",
     "Fallback",
+    "HealthState",
     "IncompleteConfig",
     "InstanceDescription",
-    "InstanceState",
     "NoInstance",
     "Policy",
     "Report",

@@ -16,7 +16,7 @@ from central_hub_client.config_client import START_SECONDS
 from central_hub_client.config_manager import STOP_SECONDS, ConfigManager
 from central_hub_client.keeper import note_orderly_end
 from central_hub_client.vital_signs import VitalSigns
-from central_hub_client.wire import InstanceState
+from central_hub_client.wire import HealthState
 
 logger = logging.getLogger("central_hub_client")
 
@@ -30,8 +30,9 @@ class Part(Protocol):
     """Something that a service starts and stops: a pool, a server, a registration.
 
     Both methods may also be plain functions that return at once. A part whose `start` fails or is cancelled tidies up
-    after itself, as `__aenter__` does: its `stop` is not called. It may also have `why_dead()` and `why_unready()`,
-    each None or a reason: that nothing helps but a new process, that it cannot serve for now.
+    after itself, as `__aenter__` does: its `stop` is not called. It may also have `why_dead()`, `why_unready()` and
+    `why_degraded()`, each None or a reason: that nothing helps but a new process, that it cannot serve for now, that it
+    serves with something amiss.
     """
 
     def start(self) -> Awaitable[None] | None: ...
@@ -70,7 +71,7 @@ class BaseService(Generic[S]):
     goes last. A stale configuration is no reason to be unready, a missing one is. Without `config` it is only parts.
 
     The hub is told, where the configuration registers the instance: `starting` until the last part has started, then
-    `healthy` or `unhealthy` as liveness and readiness are, `draining` to the end; then the instance is gone.
+    `healthy`, `degraded` or `unhealthy` as its parts are, `draining` to the end; then the instance is gone.
     """
 
     def __init__(
@@ -193,6 +194,11 @@ class BaseService(Generic[S]):
         return _health(_reasons(self._started, "why_dead"))
 
     @property
+    def soundness(self) -> Health:
+        """Whether all is as it should be. What serves with something amiss is `degraded`."""
+        return _health(_reasons(self._started, "why_degraded"))
+
+    @property
     def readiness(self) -> Health:
         """Whether requests should come here now."""
         reasons = []
@@ -210,14 +216,16 @@ class BaseService(Generic[S]):
         if self._config_part is not None:
             self._config_part.vital_signs.look()
 
-    def _state(self) -> InstanceState:
+    def _state(self) -> HealthState:
         if self.draining.is_set():
-            return InstanceState.DRAINING
+            return HealthState.DRAINING
         if not self.liveness.ok:
-            return InstanceState.UNHEALTHY
+            return HealthState.UNHEALTHY
         if not self._is_started:
-            return InstanceState.STARTING
-        return InstanceState.HEALTHY if self.readiness.ok else InstanceState.UNHEALTHY
+            return HealthState.STARTING
+        if not self.readiness.ok:
+            return HealthState.UNHEALTHY
+        return HealthState.HEALTHY if self.soundness.ok else HealthState.DEGRADED
 
     async def _stop_all(self) -> None:
         while self._started:
@@ -323,7 +331,7 @@ class _Deadlines:
 class _ConfigPart:
     """The configuration of a service, and what its heartbeats say of the service meanwhile."""
 
-    def __init__(self, config: ConfigManager[Any], state: Callable[[], InstanceState]) -> None:
+    def __init__(self, config: ConfigManager[Any], state: Callable[[], HealthState]) -> None:
         self.config = config
         self.vital_signs = VitalSigns(state, config.report_soon)
         self.ends_in_good_order = True

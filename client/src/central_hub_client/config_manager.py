@@ -27,7 +27,7 @@ from central_hub_client.section import Section
 from central_hub_client.sources import CUSTOM_PRIORITY, ConfigSource
 from central_hub_client.sources.files import files_of
 from central_hub_client.strict_json import escape_pointer
-from central_hub_client.wire import DEFAULT_ENVIRONMENT, InstanceState, is_environment_name, is_service_name
+from central_hub_client.wire import DEFAULT_ENVIRONMENT, HealthState, is_environment_name, is_service_name
 
 logger = logging.getLogger("central_hub_client")
 
@@ -140,7 +140,7 @@ class ConfigManager(Generic[S]):
         self._subscribers: list[Subscriber[S] | Changes[S]] = []
         self._found: dict[str, Any] = {}
         self._told: tuple[tuple[Any, ...], InstanceReport] | None = None
-        self._state: Callable[[], InstanceState] = _healthy
+        self._state: Callable[[], HealthState] = _healthy
         self.current = cast(S, AbsentConfig(self._incomplete))
         if client is not None and register is not False:
             description = register if isinstance(register, InstanceDescription) else InstanceDescription()
@@ -245,7 +245,7 @@ class ConfigManager(Generic[S]):
         """Why there is nothing to run on, None where there is."""
         return self._incomplete().detail if self._keeper.snapshot is None else None
 
-    def report_state(self, state: Callable[[], InstanceState]) -> None:
+    def report_state(self, state: Callable[[], HealthState]) -> None:
         """Have every heartbeat say what `state` returns, in place of `healthy`. It is called in another thread and must
         return at once. `BaseService` does this; a forked process begins without it."""
         self._state = state
@@ -410,8 +410,8 @@ def _binding(schema: type[S] | None) -> Binding[S]:
     return ModelBinding(schema)
 
 
-def _healthy() -> InstanceState:
-    return InstanceState.HEALTHY
+def _healthy() -> HealthState:
+    return HealthState.HEALTHY
 
 
 def _findings(problems: Any) -> tuple[Finding, ...]:

@@ -17,11 +17,10 @@ from central_hub_client.routing.balancer import Balancer
 from central_hub_client.routing.eligibility import eligible
 from central_hub_client.routing.policy import Draw
 from central_hub_client.service_instance import ServiceInstance
+from central_hub_client.wire import HealthState
 
 logger = logging.getLogger("central_hub_client")
 
-UNHEARD: Final = frozenset({"silent", "expired"})
-"""What the hub says of instances that it has not heard of for a lease: they did not say so themselves."""
 RECOVERY_SECONDS: Final = 90.0
 """How long a hub that was away may take until it knows the fleet again: instances wait up to a minute between two
 attempts to reach it, and then send a heartbeat every ten seconds."""
@@ -160,7 +159,9 @@ class HeldInstances:
         if not was_away or not in_use or eligible(listed):
             return None
         names = {instance.instance_id for instance in listed}
-        kept = [in_use.get(found.instance_id, found) if found.state in UNHEARD else found for found in listed]
+        kept = [
+            in_use.get(found.instance_id, found) if found.state == HealthState.EXPIRED else found for found in listed
+        ]
         kept += [instance for name, instance in in_use.items() if name not in names]
         return kept if eligible(kept) else None
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from central_hub_client.wire import InstanceState, Position
+from central_hub_client.wire import HealthState, Position
 
 MAX_KEYS: Final = 1_000
 MAX_KEY_CHARACTERS: Final = 500
@@ -43,7 +43,7 @@ class InstanceReport:
     local_keys: Sequence[str] = ()
     schema: Mapping[str, Any] | None = field(default=None, repr=False)
     schema_hash: str | None = None
-    state: InstanceState = InstanceState.HEALTHY
+    state: HealthState = HealthState.HEALTHY
 
     def stance(self) -> dict[str, Any]:
         """The fields of a heartbeat that say which revision is in use."""

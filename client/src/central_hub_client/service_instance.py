@@ -9,7 +9,7 @@ from typing import Any, Self
 class ServiceInstance:
     """How to reach it, what it is, and how it was when the hub last said so.
 
-    `state` is a word of `InstanceState`, or one that only a later hub knows.
+    `state` is a word of `HealthState`, or one that only a later hub knows.
     """
 
     service: str

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from central_hub_client.wire import InstanceState
+from central_hub_client.wire import HealthState
 
 logger = logging.getLogger("central_hub_client")
 
@@ -23,16 +23,16 @@ class VitalSigns:
     """Calls `measure` every second, and `tell` where that gives another state. Everything but `state` belongs to the
     event loop."""
 
-    def __init__(self, measure: Callable[[], InstanceState], tell: Callable[[], None]) -> None:
+    def __init__(self, measure: Callable[[], HealthState], tell: Callable[[], None]) -> None:
         self._measure = measure
         self._tell = tell
-        self._last = InstanceState.STARTING
+        self._last = HealthState.STARTING
         self._looked_at = time.monotonic()
         self._task: asyncio.Task[None] | None = None
 
-    def state(self) -> InstanceState:
+    def state(self) -> HealthState:
         """As of now; from any thread."""
-        return InstanceState.UNHEALTHY if self._is_held_up else self._last
+        return HealthState.UNHEALTHY if self._is_held_up else self._last
 
     def start(self) -> None:
         """Measure from now on."""
@@ -53,7 +53,7 @@ class VitalSigns:
             found = self._measure()
         except Exception:  # what parts say of themselves is their own code: a bug there is no health, and ends nothing
             logger.exception("the health of the service cannot be told")
-            found = InstanceState.UNHEALTHY
+            found = HealthState.UNHEALTHY
         is_news = found is not self._last or self._is_held_up
         self._last, self._looked_at = found, time.monotonic()
         if is_news:

@@ -71,14 +71,19 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal_error"
 
 
-class InstanceState(StrEnum):
-    """How an instance says that it is. `silent` is the hub's word for one whose lease ran out; nobody reports it."""
+class HealthState(StrEnum):
+    """How something is: an instance, a service, a replica of the hub.
+
+    `degraded` works, with something amiss; `unhealthy` does not work; `draining` ends and takes nothing new. `expired`
+    is the hub's word for one that has not been heard of for its lease; nobody reports it.
+    """
 
     STARTING = "starting"
     HEALTHY = "healthy"
+    DEGRADED = "degraded"
     UNHEALTHY = "unhealthy"
     DRAINING = "draining"
-    SILENT = "silent"
+    EXPIRED = "expired"
 
 
 def is_service_name(name: str) -> bool:

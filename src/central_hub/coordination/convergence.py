@@ -9,7 +9,7 @@ from functools import cache, cached_property
 
 from central_hub.coordination.registry import state_of
 from central_hub.storage.instance_values import Instance
-from central_hub_client.wire import InstanceState, Position
+from central_hub_client.wire import HealthState, Position
 
 
 class Standing(StrEnum):
@@ -91,7 +91,7 @@ def converge(
 def _delivery(
     instance: Instance, target: Position | None, error_of: Callable[[tuple[str, ...]], str | None], now: datetime
 ) -> Delivery:
-    if state_of(instance, now) is InstanceState.SILENT:
+    if state_of(instance, now) is HealthState.EXPIRED:
         return Delivery(instance, Standing.SILENT)
     if target is None:
         return Delivery(instance, Standing.APPLIED)

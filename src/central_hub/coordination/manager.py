@@ -21,7 +21,7 @@ from central_hub.storage import consumer_schemas, instances
 from central_hub.storage.instance_values import Beat, Description, Instance, Key, Report, Stance
 from central_hub_client.routing.policy import Policy
 from central_hub_client.strict_json import canonical
-from central_hub_client.wire import InstanceState, Position, content_hash
+from central_hub_client.wire import HealthState, Position, content_hash
 
 TURN_SECONDS: Final = 0.7
 """Between two writes of heartbeats. Another replica hears of one within two turns, which is below two seconds."""
@@ -166,9 +166,7 @@ class CoordinationManager:
         )
         return registry.prove(candidates, claim.generation, sha256(claim.secret))
 
-    def beat(
-        self, instance: Instance, state: InstanceState | None, stance: Stance | None, report: Report | None
-    ) -> None:
+    def beat(self, instance: Instance, state: HealthState | None, stance: Stance | None, report: Report | None) -> None:
         """Take a heartbeat of an instance that has proved itself. It is written with the next turn."""
         beat = registry.heard(instance, Beat(instance.key, instance.generation, self.clock(), state, stance, report))
         self._fleet.beat(beat)

@@ -9,7 +9,7 @@ from typing import Final
 
 from central_hub.errors import Forbidden, NotFound, StaleGeneration
 from central_hub.storage.instance_values import Beat, Instance
-from central_hub_client.wire import InstanceState
+from central_hub_client.wire import HealthState
 
 REMEMBERED_FOR: Final = timedelta(hours=1)
 """How long an instance that fell silent is still spoken of. Most never come back: they crashed, or their host did."""
@@ -28,9 +28,9 @@ def lease_ends(instance: Instance) -> datetime:
     return instance.seen_at + _duration(instance.lease_seconds)
 
 
-def state_of(instance: Instance, now: datetime) -> InstanceState:
-    """What the instance said last, or `silent` where its lease has run out."""
-    return InstanceState.SILENT if lease_ends(instance) <= now else instance.state
+def state_of(instance: Instance, now: datetime) -> HealthState:
+    """What the instance said last, or `expired` where its lease has run out."""
+    return HealthState.EXPIRED if lease_ends(instance) <= now else instance.state
 
 
 def is_remembered(instance: Instance, now: datetime) -> bool:
@@ -43,7 +43,7 @@ def expired(instances: Iterable[Instance], now: datetime) -> list[Instance]:
     return [
         instance
         for instance in instances
-        if is_remembered(instance, now) and state_of(instance, now) is InstanceState.SILENT
+        if is_remembered(instance, now) and state_of(instance, now) is HealthState.EXPIRED
     ]
 
 
@@ -78,7 +78,7 @@ def renewed(instance: Instance, beat: Beat) -> Instance:
 
 def heard(instance: Instance, beat: Beat) -> Beat:
     """What a heartbeat changes about an instance. One that speaks of no state has at least started."""
-    state = beat.state or (InstanceState.HEALTHY if instance.state is InstanceState.STARTING else instance.state)
+    state = beat.state or (HealthState.HEALTHY if instance.state is HealthState.STARTING else instance.state)
     return replace(
         beat,
         state=None if state is instance.state else state,

@@ -10,7 +10,7 @@ from central_hub.storage.instance_values import Instance
 from central_hub_client.routing.balancer import Balancer
 from central_hub_client.routing.hash_ring import owner
 from central_hub_client.routing.policy import Choice, Draw, Fallback, NothingToCall, Policy
-from central_hub_client.wire import InstanceState
+from central_hub_client.wire import HealthState
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Candidate:
     """What routing looks at of an instance. Heartbeats leave it as it is."""
 
     instance_id: str
-    state: InstanceState
+    state: HealthState
     weight: int
     zone: str | None
 

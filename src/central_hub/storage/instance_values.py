@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from central_hub_client.wire import InstanceState, Position
+from central_hub_client.wire import HealthState, Position
 
 Key = tuple[str, str, str]
 """Service, environment, instance id."""
@@ -67,7 +67,7 @@ class Instance:
     description: Description
     schema_hash: str | None
     lease_seconds: int
-    state: InstanceState
+    state: HealthState
     registered_at: datetime
     seen_at: datetime
     deregistered_at: datetime | None
@@ -87,6 +87,6 @@ class Beat:
     key: Key
     generation: int
     seen_at: datetime
-    state: InstanceState | None = None
+    state: HealthState | None = None
     stance: Stance | None = None
     report: Report | None = None

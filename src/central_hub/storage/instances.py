@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.storage.instance_values import Beat, Description, Instance, Key, Rejection, Report, Stance
 from central_hub.storage.tables import instances
-from central_hub_client.wire import InstanceState, Position
+from central_hub_client.wire import HealthState, Position
 
 
 async def register(
@@ -167,7 +167,7 @@ def _instance(row: Any) -> Instance:
         ),
         schema_hash=row.schema_hash,
         lease_seconds=row.lease_seconds,
-        state=InstanceState(row.state),
+        state=HealthState(row.state),
         registered_at=row.registered_at,
         seen_at=row.seen_at,
         deregistered_at=row.deregistered_at,
@@ -198,7 +198,7 @@ OLDEST_OPEN_TRANSACTION: Final = sa.text("SELECT CAST(CAST(pg_snapshot_xmin(pg_c
 def _register_statement() -> sa.sql.dml.ReturningInsert[Any]:
     """Built once: putting it together takes longer than carrying it out."""
     new = insert(instances).values(
-        generation=1, state=InstanceState.STARTING, report="{}", change=1, changed_in=_THIS_TRANSACTION
+        generation=1, state=HealthState.STARTING, report="{}", change=1, changed_in=_THIS_TRANSACTION
     )
     name = ("service", "environment", "instance_id")
     replaced: dict[str, Any] = {

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from central_hub.security.tokens import sha256
 from central_hub.storage.instance_values import Beat, Description, Instance, Rejection, Report, Stance
-from central_hub_client.wire import InstanceState, Position
+from central_hub_client.wire import HealthState, Position
 
 NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
 SECRET = "the secret of this incarnation"
@@ -24,7 +24,7 @@ def instance(**changes: Any) -> Instance:
         description=Description(),
         schema_hash=None,
         lease_seconds=30,
-        state=InstanceState.HEALTHY,
+        state=HealthState.HEALTHY,
         registered_at=NOW,
         seen_at=NOW,
         deregistered_at=None,
@@ -40,7 +40,7 @@ stances = st.builds(
     Stance, st.none() | positions, st.none() | st.builds(Rejection, positions, st.sampled_from(["no", "never"]))
 )
 reports = st.builds(Report, unread=st.lists(st.sampled_from(["/a", "/b", "/c"]), max_size=2).map(tuple))
-states = st.sampled_from([state for state in InstanceState if state is not InstanceState.SILENT])
+states = st.sampled_from([state for state in HealthState if state is not HealthState.EXPIRED])
 moments = st.integers(0, 100).map(lambda seconds: NOW + timedelta(seconds=seconds))
 
 

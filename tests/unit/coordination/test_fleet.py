@@ -10,7 +10,7 @@ from central_hub.coordination.fleet import Fleet
 from central_hub.coordination.registry import REMEMBERED_FOR, heard, renewed
 from central_hub.security.tokens import sha256
 from central_hub.storage.instance_values import Beat, Instance, Key, Report
-from central_hub_client.wire import InstanceState
+from central_hub_client.wire import HealthState
 from tests.unit.coordination.fleet_members import NOW, beats, instance
 
 KEY: Key = ("billing", "default", "one")
@@ -118,7 +118,7 @@ def test_a_store_that_was_replaced_is_believed_whatever_was_known() -> None:
     fleet = Fleet()
     fleet.put(instance(generation=9, change=40, secret_sha256=sha256("later")))
     fleet.put(instance(instance_id="other"))
-    fleet.replace([instance(generation=3, change=4, state=InstanceState.DRAINING)])
+    fleet.replace([instance(generation=3, change=4, state=HealthState.DRAINING)])
     assert [found.generation for found in fleet.of_service("billing", NOW)] == [3]
 
 

@@ -19,7 +19,7 @@ from central_hub.coordination.registry import (
 from central_hub.errors import Forbidden, HubError, NotFound, StaleGeneration
 from central_hub.security.tokens import sha256
 from central_hub.storage.instance_values import Beat, Stance
-from central_hub_client.wire import InstanceState, Position
+from central_hub_client.wire import HealthState, Position
 from tests.unit.coordination.fleet_members import NOW, SECRET, beats, instance, states
 
 RIGHT = sha256(SECRET)
@@ -28,10 +28,10 @@ WRONG = sha256("guessed")
 
 @given(st.integers(5, 3600), st.integers(0, 10**6), states)
 def test_an_instance_is_silent_from_the_moment_its_lease_ends(lease: int, microseconds: int, state: str) -> None:
-    found = instance(lease_seconds=lease, state=InstanceState(state))
+    found = instance(lease_seconds=lease, state=HealthState(state))
     end = NOW + timedelta(seconds=lease)
     assert state_of(found, end - timedelta(microseconds=microseconds + 1)) is found.state
-    assert state_of(found, end + timedelta(microseconds=microseconds)) is InstanceState.SILENT
+    assert state_of(found, end + timedelta(microseconds=microseconds)) is HealthState.EXPIRED
 
 
 def test_the_expired_ones_are_those_that_are_silent_and_still_spoken_of() -> None:
@@ -101,15 +101,15 @@ def test_an_older_incarnation_adds_nothing_to_a_later_one(first: Beat, second: B
 
 @given(beats())
 def test_what_a_heartbeat_changes_is_all_that_is_written(beat: Beat) -> None:
-    found = instance(state=InstanceState.DRAINING, stance=Stance(Position(1, 1)))
+    found = instance(state=HealthState.DRAINING, stance=Stance(Position(1, 1)))
     assert renewed(found, heard(found, beat)) == renewed(found, beat)
     again = heard(renewed(found, beat), beat)
     assert (again.state, again.stance, again.report) == (None, None, None)
 
 
 def test_an_instance_that_sends_heartbeats_has_started_unless_it_says_otherwise() -> None:
-    found = instance(state=InstanceState.STARTING)
+    found = instance(state=HealthState.STARTING)
     beat = Beat(found.key, 2, NOW)
-    assert heard(found, beat).state is InstanceState.HEALTHY
-    starting = Beat(found.key, 2, NOW, InstanceState.STARTING)
-    assert renewed(found, heard(found, starting)).state is InstanceState.STARTING
+    assert heard(found, beat).state is HealthState.HEALTHY
+    starting = Beat(found.key, 2, NOW, HealthState.STARTING)
+    assert renewed(found, heard(found, starting)).state is HealthState.STARTING

@@ -15,7 +15,7 @@ class Member:
     zone: str | None = None
 
 
-STATES = ("starting", "healthy", "degraded", "unhealthy", "draining", "silent", "expired", "of a later hub")
+STATES = ("starting", "healthy", "degraded", "unhealthy", "draining", "expired", "of a later hub")
 
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-._:", min_size=1, max_size=30)
 

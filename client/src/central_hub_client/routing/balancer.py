@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
-from central_hub_client.routing.eligibility import DEGRADED, eligible, why_nobody
+from central_hub_client.routing.eligibility import eligible, why_nobody
 from central_hub_client.routing.hash_ring import HashRing
 from central_hub_client.routing.policy import Choice, Draw, Fallback, NothingToCall, Policy, T
 from central_hub_client.routing.turns import Turns
 from central_hub_client.routing.two_choices import TwoChoices
+from central_hub_client.wire import HealthState
 
 M = TypeVar("M")
 
@@ -32,7 +33,7 @@ class Balancer(Generic[T]):
         self._under_way = under_way
         self._lock = threading.Lock()
         self._made: dict[str, Any] = {}
-        is_degraded = any(instance.state == DEGRADED for instance in self.eligible)
+        is_degraded = any(instance.state == HealthState.DEGRADED for instance in self.eligible)
         self.fallbacks = (Fallback.DEGRADED,) if is_degraded else ()
         """What every choice of this list has to admit to."""
 

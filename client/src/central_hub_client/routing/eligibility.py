@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from central_hub_client.routing.policy import Routable, T
+from central_hub_client.wire import HealthState
 
-HEALTHY: Final = "healthy"
-DEGRADED: Final = "degraded"
+_CALLABLE: Final = (HealthState.HEALTHY, HealthState.DEGRADED)
+"""The better ones first."""
 
 
 def eligible(instances: Iterable[T]) -> tuple[T, ...]:
@@ -17,7 +18,7 @@ def eligible(instances: Iterable[T]) -> tuple[T, ...]:
     how an instance is left out on purpose.
     """
     weighty = [instance for instance in instances if instance.weight > 0]
-    for state in (HEALTHY, DEGRADED):
+    for state in _CALLABLE:
         if found := [instance for instance in weighty if instance.state == state]:
             return tuple(sorted(found, key=lambda instance: instance.instance_id))
     return ()
@@ -26,7 +27,7 @@ def eligible(instances: Iterable[T]) -> tuple[T, ...]:
 def why_nobody(instances: Iterable[Routable]) -> str:
     """Why none of these may be called, as a part of a sentence: `2 draining, 1 of weight 0`."""
     kinds = Counter(
-        "of weight 0" if instance.weight == 0 and instance.state in (HEALTHY, DEGRADED) else str(instance.state)
+        "of weight 0" if instance.weight == 0 and instance.state in _CALLABLE else str(instance.state)
         for instance in instances
     )
     return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none is registered"

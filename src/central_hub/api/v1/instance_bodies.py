@@ -9,7 +9,7 @@ from central_hub.coordination.manager import Claim, Model
 from central_hub.storage.instance_values import Description, Rejection, Report, Stance
 from central_hub_client import strict_json
 from central_hub_client.strict_json import MAX_INTEGER, escape_pointer
-from central_hub_client.wire import DEFAULT_ENVIRONMENT, InstanceState, Position, is_instance_id
+from central_hub_client.wire import DEFAULT_ENVIRONMENT, HealthState, Position, is_instance_id
 
 MAX_METADATA_BYTES: Final = 16 * 1024
 MAX_SCHEMA_BYTES: Final = 256 * 1024
@@ -66,11 +66,11 @@ Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=64, json_schema
 Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
 JsonSchema = Annotated[dict[str, Any], AfterValidator(_storable_schema)]
 SchemaHash = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-ReportedState = Literal["starting", "healthy", "unhealthy", "draining"]
+ReportedState = Literal["starting", "healthy", "degraded", "unhealthy", "draining"]
 KeyPath = Annotated[Text, Field(max_length=500), AfterValidator(_pointer)]
 Keys = Annotated[list[KeyPath], Field(max_length=1_000)]
 
-assert {*get_args(ReportedState), "silent"} == {str(state) for state in InstanceState}  # noqa: S101 - of this module
+assert {*get_args(ReportedState), "expired"} == {str(state) for state in HealthState}  # noqa: S101 - of this module
 
 
 class Lenient(BaseModel):
@@ -157,8 +157,8 @@ class Heartbeat(Lenient):
         return Claim(self.service, self.instance_id, self.generation, self.incarnation_secret)
 
     @property
-    def reported_state(self) -> InstanceState | None:
-        return None if self.state is None else InstanceState(self.state)
+    def reported_state(self) -> HealthState | None:
+        return None if self.state is None else HealthState(self.state)
 
     @property
     def stance(self) -> Stance | None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 from central_hub.api.v1.openapi import Responses, object_schema, ok
 from central_hub.coordination.convergence import Standing
 from central_hub_client.routing.policy import Fallback, Policy
-from central_hub_client.wire import InstanceState
+from central_hub_client.wire import HealthState
 
 _TEXT: Final = {"type": "string"}
 _OPTIONAL: Final = {"type": ["string", "null"]}
@@ -19,7 +19,7 @@ _INSTANCE_FIELDS: Final[dict[str, Any]] = {
     "environment": _TEXT,
     "instance_id": _TEXT,
     "generation": _COUNT,
-    "state": {"enum": [str(state) for state in InstanceState]},
+    "state": {"enum": [str(state) for state in HealthState]},
     "host": _OPTIONAL,
     "port": _OPTIONAL_COUNT,
     "protocol": _OPTIONAL,

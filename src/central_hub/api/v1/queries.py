@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from central_hub_client.routing.balancer import check_arguments
 from central_hub_client.routing.policy import Policy
-from central_hub_client.wire import DEFAULT_ENVIRONMENT, RESERVED_SERVICE_NAMES, InstanceState
+from central_hub_client.wire import DEFAULT_ENVIRONMENT, RESERVED_SERVICE_NAMES, HealthState
 
 
 def _storable(text: str) -> str:
@@ -167,7 +167,7 @@ class InstancesQuery(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     environment: Environment | None = Field(default=None, description="By default all that the token covers.")
-    state: InstanceState | None = None
+    state: HealthState | None = None
     capability: Label | None = None
     zone: Label | None = None
     after: Text | None = Field(default=None, description="`next` of the page before.")

@@ -84,7 +84,9 @@ class CentralHubService(BaseService[None]):
         self.schema_checker = SchemaChecker()
         self.time_to_apply = TimeToApply(self.metrics.time_to_apply_seconds.observe)
         self.tail.feed.listen(self._committed)
-        self.coordination = CoordinationManager(database, on_applied=self.time_to_apply.applied)
+        self.coordination = CoordinationManager(
+            database, on_applied=self.time_to_apply.applied, protect_share=settings.protect_share
+        )
         self.consumer_checker = ConsumerChecker()
         self.contracts = Contracts(database, self.consumer_checker, self.instances_of)
         self.store = ConfigStore(
@@ -209,7 +211,7 @@ class CentralHubService(BaseService[None]):
 
     def instances_of(self, service: str) -> Sequence[Instance]:
         """The instances of a service that are spoken of. Raises StoreUnavailable until they are loaded."""
-        return self.coordination.fleet.of_service(service, self.coordination.clock())
+        return self.coordination.fleet.of_service(service, self.coordination.as_of)
 
     async def _adopt_cluster(self) -> None:
         """Begin a new epoch where the store is another server than before: commits may have been lost with that."""

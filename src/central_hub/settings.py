@@ -63,6 +63,13 @@ class HubSettings(BaseSettings):
         "a managed database that hides them.",
     )
     max_connections: int = Field(default=4096, ge=8, description="Open HTTP connections at most; more answer 503.")
+    protect_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Where more than this share of a service's instances fall silent at once, they stay listed as they "
+        "were last known; 1 keeps none.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
 

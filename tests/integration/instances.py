@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+import sqlalchemy as sa
 
 from tests.conftest import RunningHub
 
@@ -64,9 +65,28 @@ async def status(hub: RunningHub, service: str, **query: Any) -> dict[str, Any]:
     return told
 
 
+async def let_time_pass(hub: RunningHub, service: str, seconds: float) -> None:
+    """Leave a service's instances as if they had been silent for so long."""
+    await hub.service.coordination.write()
+    age = {"service": service, "seconds": seconds}
+    await hub.service.connections.database.transaction(lambda connection: connection.execute(_AGE, age))
+    await hub.service.coordination.catch_up()
+
+
 async def eventually(condition: Callable[[], Awaitable[bool]], *, within: float = PATIENCE) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + within
     while not await condition():
         assert time.monotonic() < deadline, f"it did not happen within {within:g} s"
         await asyncio.sleep(0.05)
+
+
+_AGE = sa.text("""
+UPDATE instances SET
+    registered_at = registered_at - :seconds * interval '1 second',
+    seen_at = seen_at - :seconds * interval '1 second',
+    leased_at = leased_at - :seconds * interval '1 second',
+    change = change + 1,
+    changed_in = CAST(CAST(pg_current_xact_id() AS text) AS bigint)
+WHERE service = :service
+""")

@@ -1,13 +1,13 @@
 """The registry over HTTP: registering, heartbeats, leases, fencing, and who may speak for whom."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+import time
 from typing import Any
 
 import pytest
 
 from tests.conftest import RunningHub
-from tests.integration.instances import Incarnation, beat, instance_path, listed, register
+from tests.integration.instances import Incarnation, beat, eventually, instance_path, let_time_pass, listed, register
 from tests.integration.test_config_documents import assert_problem
 
 DESCRIPTION = {
@@ -23,10 +23,6 @@ DESCRIPTION = {
     "weight": 3,
     "zone": "eu-1",
 }
-
-
-def at(moment: datetime) -> Any:
-    return lambda: moment
 
 
 async def test_an_instance_is_listed_as_it_described_itself(hub: RunningHub, service_name: str) -> None:
@@ -69,21 +65,30 @@ async def test_a_heartbeat_starts_an_instance_and_says_how_it_is(hub: RunningHub
         assert found["state"] == expected
 
 
-async def test_a_lease_runs_out_and_a_heartbeat_revives_it(
-    hub: RunningHub, service_name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun = datetime.now(UTC)
-    monkeypatch.setattr(hub.service.coordination, "clock", at(begun))
-    made = await register(hub.http, service_name, lease_seconds=10)
+async def test_a_lease_runs_out_and_a_heartbeat_revives_it(hub: RunningHub, service_name: str) -> None:
+    made = await register(hub.http, service_name, lease_seconds=1800)
     await beat(hub.http, made)
-    for seconds, state in ((9.9, "healthy"), (10, "expired"), (3609, "expired")):
-        monkeypatch.setattr(hub.service.coordination, "clock", at(begun + timedelta(seconds=seconds)))
+    for seconds, state in ((1700, "healthy"), (200, "expired"), (3400, "expired")):
+        await let_time_pass(hub, service_name, seconds)
         assert [found["state"] for found in await listed(hub, service_name)] == [state]
     assert (await beat(hub.http, made)).status_code == 200
     assert [found["state"] for found in await listed(hub, service_name)] == ["healthy"]
-    monkeypatch.setattr(hub.service.coordination, "clock", at(begun + timedelta(hours=3)))
+    await let_time_pass(hub, service_name, 6000)
     assert await listed(hub, service_name) == []
     assert_problem(await beat(hub.http, made), 404, "not_found")
+
+
+async def test_a_lease_runs_out_by_itself(hub: RunningHub, service_name: str) -> None:
+    made = await register(hub.http, service_name, lease_seconds=5)
+    await beat(hub.http, made)
+    began = time.monotonic()
+    assert [found["state"] for found in await listed(hub, service_name)] == ["healthy"]
+
+    async def has_expired() -> bool:
+        return [found["state"] for found in await listed(hub, service_name)] == ["expired"]
+
+    await eventually(has_expired)
+    assert time.monotonic() - began > 4
 
 
 async def test_registering_again_fences_the_old_incarnation(hub: RunningHub, service_name: str) -> None:

@@ -1,7 +1,6 @@
 """One instance to call, over HTTP: by health, weight, key and zone, of what the registry knows."""
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from central_hub_client.errors import NoInstance, error_from
 from central_hub_client.routing.hash_ring import owner
 from tests.conftest import RunningHub
-from tests.integration.instances import Incarnation, beat, listed, register
+from tests.integration.instances import Incarnation, beat, let_time_pass, listed, register
 from tests.integration.test_config_documents import assert_problem
 from tests.unit.routing.fleets import Member
 
@@ -107,8 +106,7 @@ async def test_only_healthy_instances_are_named_and_503_says_why_there_is_none(
     assert_problem(refused, 503, "no_instance")
     assert refused.json()["detail"].endswith("can be called: 2 draining, 1 starting, 1 unhealthy")
     await beat(hub.http, states["healthy"], state="healthy")
-    later = datetime.now(UTC) + timedelta(seconds=40)  # by then their leases have run out
-    monkeypatch.setattr(hub.service.coordination, "clock", lambda: later)
+    await let_time_pass(hub, service_name, 40)
     assert_problem(await hub.http.get(path), 503, "no_instance")
 
 

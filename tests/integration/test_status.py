@@ -10,7 +10,7 @@ import pytest
 from central_hub.storage import consumer_schemas
 from central_hub_client.wire import content_hash
 from tests.conftest import RunningHub
-from tests.integration.instances import beat, instance_path, register, status
+from tests.integration.instances import beat, instance_path, let_time_pass, register, status
 from tests.integration.test_config_documents import assert_problem, path, put
 
 SCHEMA = {"type": "object", "properties": {"batch": {"type": "integer", "maximum": 2**64}}}
@@ -121,8 +121,7 @@ async def test_of_a_silent_instance_nobody_knows_what_it_runs(
     latest = await change(hub, service_name, {"a": 1})
     await beat(hub.http, await register(hub.http, service_name), applied=latest)
     assert (await status(hub, service_name))["converged"] is True
-    later = datetime.now(UTC) + timedelta(seconds=31)
-    monkeypatch.setattr(hub.service.coordination, "clock", lambda: later)
+    await let_time_pass(hub, service_name, 31)
     told = await status(hub, service_name)
     assert (states(told), told["converged"]) == ({"one": "silent"}, False)
 
@@ -190,15 +189,15 @@ async def test_a_schema_stays_known_as_long_as_an_instance_runs_it(
 ) -> None:
     coordination = hub.service.coordination
     made = await register(hub.http, service_name, schema=SCHEMA, lease_seconds=3600)
-    later = datetime.now(UTC) + timedelta(minutes=50)
-    monkeypatch.setattr(coordination, "clock", lambda: later)
+    await let_time_pass(hub, service_name, 50 * 60)
+    began = datetime.now(UTC)
     assert (await beat(hub.http, made)).status_code == 200
     await coordination.write()
     await coordination.forget_old()
     async with hub.service.connections.database.reading() as connection:
         known, _ = await consumer_schemas.changed_since(connection, 0)
     [kept] = [schema for schema in known if schema.service == service_name]
-    assert kept.last_seen_at == later
+    assert kept.last_seen_at >= began - timedelta(seconds=1)  # by the store's clock
     assert kept.build == ""
 
 

@@ -133,6 +133,8 @@ def route(
         session.output.warn(f"no instance of zone {zone} can be called")
     if Fallback.DEGRADED in answer["fallbacks"]:
         session.output.warn("it is degraded: no instance is healthy")
+    if Fallback.KEPT in answer["fallbacks"]:
+        session.output.warn(f"the hub has not heard of it since {instance['last_seen']}, nor of most others")
 
 
 def listed(session: Session, service: str | None = None, **filters: Any) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@ import random
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import structlog
@@ -13,11 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.connections.database import Database
 from central_hub.coordination import registry
-from central_hub.coordination.fleet import Fleet
+from central_hub.coordination.clock import FleetClock
+from central_hub.coordination.fleet import Fleet, Member, Place
 from central_hub.coordination.routing import Routed, Router
 from central_hub.errors import HubError, NotFound, StaleGeneration, StoreUnavailable
 from central_hub.security.tokens import sha256
-from central_hub.storage import consumer_schemas, instances
+from central_hub.storage import consumer_schemas, hearing, instances
+from central_hub.storage.hearing import LONGEST_PAUSE
 from central_hub.storage.instance_values import Beat, Description, Instance, Key, Report, Stance
 from central_hub_client.routing.policy import Policy
 from central_hub_client.strict_json import canonical
@@ -76,15 +78,17 @@ class CoordinationManager:
         database: Database,
         *,
         on_applied: OnApplied,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        protect_share: float,
     ) -> None:
-        self.clock = clock
+        self.clock = FleetClock()
         self._on_applied = on_applied
-        self._fleet = Fleet()
+        self._fleet = Fleet(protect_share)
+        self._heard_until: datetime | None = None
         self._router = Router(random.random)
         self._database = database
         self._position = 0
         self._looks = 0
+        self._told_kept: frozenset[Place] = frozenset()
         self._turn = asyncio.Lock()
 
     @property
@@ -98,6 +102,20 @@ class CoordinationManager:
         if not self.is_loaded:
             raise StoreUnavailable("the hub is starting: the instances are not loaded yet")
         return self._fleet
+
+    @property
+    def as_of(self) -> datetime:
+        """The moment that states are told of: now, or, while the store is not reached, when it was last.
+
+        What other replicas hear is not known meanwhile: a lease that would run out now may have been renewed there.
+        """
+        now = self.clock()
+        return now if self._heard_until is None else min(now, self._heard_until + LONGEST_PAUSE)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether states are told as they were a while ago."""
+        return self.as_of < self.clock()
 
     @property
     def unwritten(self) -> int:
@@ -217,14 +235,16 @@ class CoordinationManager:
             raise NotFound(f"there is no instance {key[2]} of {key[0]} in environment {key[1]}")
         return found
 
+    def member(self, instance: Instance) -> Member:
+        """An instance as it counts now."""
+        return self._fleet.as_member(instance, self.as_of)
+
     def route(
         self, service: str, environment: str, policy: Policy, *, key: str | None = None, zone: str | None = None
     ) -> Routed:
         """One instance to call, by this replica's view, which may be two seconds old. Raises NoInstance,
         StoreUnavailable."""
-        now = self.clock()
-        instances = (found for found in self.fleet.of_service(service, now) if found.environment == environment)
-        return self._router.route(service, environment, instances, policy, key=key, zone=zone, now=now)
+        return self._router.route(self.fleet, (service, environment), policy, key=key, zone=zone, now=self.as_of)
 
     async def run(self) -> None:
         """Write heartbeats and read those of the other replicas, until cancelled."""
@@ -281,17 +301,21 @@ class CoordinationManager:
             await instances.forget_before(connection, now - registry.KNOWN_FOR)
 
         await self._database.transaction(work)
-        self._fleet.forget(now)
+        self._fleet.forget()
 
     async def _write(self, beats: list[Beat]) -> None:
         await self._database.transaction(lambda connection: instances.beat(connection, beats))
 
     async def _look(self) -> None:
         position, self._position = self._position, 0  # after a failure: everything, it may be another store by then
+        heard = await self._database.transaction(hearing.hear)
+        self.clock.follow(heard.now)
+        if heard.deaf_since is not None:
+            log.warning("leases_begin_anew", deaf_since=heard.deaf_since.isoformat(), now=heard.now.isoformat())
         now = self.clock()
         async with self._database.reading() as connection:
             rows, upcoming = await instances.changed_since(
-                connection, position, seen_since=now - registry.REMEMBERED_FOR - registry.LONGEST_LEASE
+                connection, position, leased_since=now - registry.REMEMBERED_FOR - registry.LONGEST_LEASE
             )
         if position == 0:
             self._fleet.replace(rows)
@@ -299,7 +323,24 @@ class CoordinationManager:
             for row in rows:
                 self._fleet.put(row)
         self._position = upcoming
+        self._heard_until = now
         self._looks += 1
+        self._fleet.advance(now)
+        self._tell_of_kept()
+
+    def _tell_of_kept(self) -> None:
+        kept = self._fleet.kept
+        for service, environment in kept.keys() - self._told_kept:
+            log.warning(
+                "instances_kept",
+                service=service,
+                environment=environment,
+                instances=kept[service, environment],
+                reason="too many fell silent at once: they stay listed as they were last known",
+            )
+        for service, environment in self._told_kept - kept.keys():
+            log.info("instances_kept_no_longer", service=service, environment=environment)
+        self._told_kept = frozenset(kept)
 
     async def _record(self, connection: AsyncConnection, instance: Instance, model: Model) -> bool:
         return await consumer_schemas.record(

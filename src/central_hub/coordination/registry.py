@@ -25,7 +25,7 @@ def _duration(seconds: int) -> timedelta:
 
 def lease_ends(instance: Instance) -> datetime:
     """When an instance counts as silent unless it is heard before."""
-    return instance.seen_at + _duration(instance.lease_seconds)
+    return instance.leased_at + _duration(instance.lease_seconds)
 
 
 def state_of(instance: Instance, now: datetime) -> HealthState:
@@ -36,15 +36,6 @@ def state_of(instance: Instance, now: datetime) -> HealthState:
 def is_remembered(instance: Instance, now: datetime) -> bool:
     """Whether an instance is still spoken of: it has not said goodbye, and has not been silent for too long."""
     return instance.deregistered_at is None and now < lease_ends(instance) + REMEMBERED_FOR
-
-
-def expired(instances: Iterable[Instance], now: datetime) -> list[Instance]:
-    """Those whose lease has run out, of the ones that are remembered."""
-    return [
-        instance
-        for instance in instances
-        if is_remembered(instance, now) and state_of(instance, now) is HealthState.EXPIRED
-    ]
 
 
 def prove(candidates: Iterable[Instance], generation: int, secret_sha256: bytes) -> Instance:
@@ -70,6 +61,7 @@ def renewed(instance: Instance, beat: Beat) -> Instance:
     return replace(
         instance,
         seen_at=max(instance.seen_at, beat.seen_at),
+        leased_at=max(instance.leased_at, beat.seen_at),
         state=beat.state or instance.state,
         stance=instance.stance if beat.stance is None else beat.stance,
         report=instance.report if beat.report is None else beat.report,

@@ -1,12 +1,10 @@
 """Which instance this replica names to whoever asks it for one. Pure, but for whose turn it is."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from central_hub.coordination.registry import state_of
+from central_hub.coordination.fleet import Fleet, Member, Place
 from central_hub.errors import NoInstance
-from central_hub.storage.instance_values import Instance
 from central_hub_client.routing.balancer import Balancer
 from central_hub_client.routing.hash_ring import owner
 from central_hub_client.routing.policy import Choice, Draw, Fallback, NothingToCall, Policy
@@ -23,17 +21,25 @@ class Candidate:
     zone: str | None
 
     @classmethod
-    def of(cls, instance: Instance, now: datetime) -> "Candidate":
-        description = instance.description
-        return cls(instance.instance_id, state_of(instance, now), description.weight, description.zone)
+    def of(cls, member: Member) -> "Candidate":
+        description = member.instance.description
+        return cls(member.instance.instance_id, member.state, description.weight, description.zone)
 
 
 @dataclass(frozen=True, slots=True)
 class Routed:
     """The instance to call, and how it falls short of what was asked for."""
 
-    instance: Instance
+    member: Member
     fallbacks: tuple[Fallback, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What is made of a service's instances; good until their next change."""
+
+    change: int
+    balancer: Balancer[Candidate]
 
 
 class Router:
@@ -41,36 +47,38 @@ class Router:
 
     def __init__(self, draw: Draw) -> None:
         self._draw = draw
-        self._balancers: dict[tuple[str, str], Balancer[Candidate]] = {}
+        self._prepared: dict[Place, _Prepared] = {}
 
     def route(
-        self,
-        service: str,
-        environment: str,
-        instances: Iterable[Instance],
-        policy: Policy,
-        *,
-        key: str | None,
-        zone: str | None,
-        now: datetime,
+        self, fleet: Fleet, place: Place, policy: Policy, *, key: str | None, zone: str | None, now: datetime
     ) -> Routed:
-        """One of `instances`, which are those of the service in the environment. Raises NoInstance."""
-        by_name = {instance.instance_id: instance for instance in instances}
-        balancer = self._balancer((service, environment), [Candidate.of(found, now) for found in by_name.values()])
+        """One instance of a service in an environment. Raises NoInstance."""
+        service, environment = place
         try:
-            choice = _pick(balancer, policy, key=key, zone=zone)
+            choice = _pick(self._balancer(fleet, place, now), policy, key=key, zone=zone)
         except NothingToCall as error:
             raise NoInstance(f"no instance of {service} in environment {environment} can be called: {error}") from error
-        return Routed(by_name[choice.instance.instance_id], choice.fallbacks)
+        member = fleet.member((*place, choice.instance.instance_id), now)
+        assert member is not None  # noqa: S101 - it was there a line ago
+        return Routed(member, (*choice.fallbacks, *((Fallback.KEPT,) if member.is_kept else ())))
 
-    def _balancer(self, place: tuple[str, str], candidates: list[Candidate]) -> Balancer[Candidate]:
+    def _balancer(self, fleet: Fleet, place: Place, now: datetime) -> Balancer[Candidate]:
+        fleet.advance(now)
+        prepared, change = self._prepared.get(place), fleet.changes.of_service(place[0])
+        if prepared is not None and prepared.change == change:
+            return prepared.balancer
+        members = fleet.members(place[0], now)
+        candidates = [Candidate.of(member) for member in members if member.instance.environment == place[1]]
         if not candidates:
-            self._balancers.pop(place, None)  # anybody may ask for names that nobody has
+            self._prepared.pop(place, None)  # anybody may ask for names that nobody has
             return Balancer(candidates, self._draw)
-        held = self._balancers.get(place)
-        if held is None or list(held.instances) != candidates:
-            held = self._balancers[place] = Balancer(candidates, self._draw)
-        return held
+        # Somebody else's change, or one that routing does not look at, must not begin the turns anew.
+        if prepared is not None and list(prepared.balancer.instances) == candidates:
+            balancer = prepared.balancer
+        else:
+            balancer = Balancer(candidates, self._draw)
+        self._prepared[place] = _Prepared(change, balancer)
+        return balancer
 
 
 def _pick(balancer: Balancer[Candidate], policy: Policy, *, key: str | None, zone: str | None) -> Choice[Candidate]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from central_hub.storage import schema
 from central_hub.storage.tables import SCHEMA_VERSION, config_audit_log, config_contents, metadata, redactions
 
-LEFT_OUT: Final = frozenset({"instances", "replicas"})
+LEFT_OUT: Final = frozenset({"hearing", "instances", "replicas"})
 """Who is there now: hubs enter themselves when they start, and instances register again when they are not known."""
 
 _RECORD: Final = (config_audit_log.name, config_contents.name, redactions.name)

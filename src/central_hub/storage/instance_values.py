@@ -57,7 +57,11 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance as the hub knows it. `change` counts the changes of its row: the higher one is the later."""
+    """One instance as the hub knows it. `change` counts the changes of its row: the higher one is the later.
+
+    The lease runs from `leased_at`: that is when it was last heard, or when the hub began to listen again after a time
+    in which it could not.
+    """
 
     service: str
     environment: str
@@ -70,6 +74,7 @@ class Instance:
     state: HealthState
     registered_at: datetime
     seen_at: datetime
+    leased_at: datetime
     deregistered_at: datetime | None
     stance: Stance
     report: Report

@@ -40,6 +40,7 @@ async def register(
             "lease_seconds": lease_seconds,
             "registered_at": at,
             "seen_at": at,
+            "leased_at": at,
         },
     )
     return _instance(row.one())
@@ -85,7 +86,7 @@ async def beat(connection: AsyncConnection, beats: Sequence[Beat]) -> None:
 
 
 async def changed_since(
-    connection: AsyncConnection, position: int, *, seen_since: datetime
+    connection: AsyncConnection, position: int, *, leased_since: datetime
 ) -> tuple[list[Instance], int]:
     """The instances that changed since an earlier call, and the `position` for the next one; 0 reads all of them.
 
@@ -95,7 +96,7 @@ async def changed_since(
     """
     upcoming = await connection.scalar(OLDEST_OPEN_TRANSACTION)
     rows = await connection.execute(
-        sa.select(instances).where(instances.c.changed_in >= position, instances.c.seen_at >= seen_since)
+        sa.select(instances).where(instances.c.changed_in >= position, instances.c.leased_at >= leased_since)
     )
     found = []
     for row in rows:
@@ -170,6 +171,7 @@ def _instance(row: Any) -> Instance:
         state=HealthState(row.state),
         registered_at=row.registered_at,
         seen_at=row.seen_at,
+        leased_at=row.leased_at,
         deregistered_at=row.deregistered_at,
         stance=Stance(
             _position(row.applied_epoch, row.applied_revision),
@@ -229,7 +231,8 @@ WITH beat AS MATERIALIZED (
     FOR NO KEY UPDATE OF i
 )
 UPDATE instances i SET
-    seen_at = GREATEST(i.seen_at, b.seen_at),
+    seen_at = GREATEST(i.seen_at, LEAST(b.seen_at, clock_timestamp())),
+    leased_at = GREATEST(i.leased_at, LEAST(b.seen_at, clock_timestamp())),
     state = COALESCE(b.state, i.state),
     applied_epoch = CASE WHEN b.has_stance THEN b.applied_epoch ELSE i.applied_epoch END,
     applied_revision = CASE WHEN b.has_stance THEN b.applied_revision ELSE i.applied_revision END,

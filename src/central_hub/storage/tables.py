@@ -8,7 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION: Final = "0005"
+SCHEMA_VERSION: Final = "0006"
 """The migration that this code needs: the head of `migrations/versions`."""
 
 metadata = sa.MetaData()
@@ -157,7 +157,8 @@ instances = sa.Table(
     sa.Column("lease_seconds", sa.Integer, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("registered_at", sa.TIMESTAMP(timezone=True), nullable=False),
-    sa.Column("seen_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="the lease runs from here"),
+    sa.Column("seen_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("leased_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="the lease runs from here"),
     sa.Column("deregistered_at", sa.TIMESTAMP(timezone=True)),
     sa.Column("applied_epoch", sa.BigInteger),
     sa.Column("applied_revision", sa.BigInteger),
@@ -167,6 +168,13 @@ instances = sa.Table(
     sa.Column("report", sa.Text, nullable=False, comment="JSON text: the keys by kind"),
     sa.Column("change", sa.BigInteger, nullable=False, comment="counts the changes of this row"),
     sa.Column("changed_in", sa.BigInteger, nullable=False, comment="the transaction of the last change"),
+)
+
+hearing = sa.Table(
+    "hearing",
+    metadata,
+    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1"), primary_key=True),
+    sa.Column("heard_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="when a replica last listened"),
 )
 
 consumer_schemas = sa.Table(
@@ -195,6 +203,7 @@ RUNNING_ROLE_GRANTS: Final = {
     "idempotency_keys": "SELECT, INSERT, DELETE",
     "replicas": "SELECT, INSERT, UPDATE, DELETE",
     "instances": "SELECT, INSERT, UPDATE, DELETE",
+    "hearing": "SELECT, INSERT, UPDATE",
     "consumer_schemas": "SELECT, INSERT, UPDATE",
     "alembic_version": "SELECT",
 }

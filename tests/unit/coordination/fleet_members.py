@@ -27,6 +27,7 @@ def instance(**changes: Any) -> Instance:
         state=HealthState.HEALTHY,
         registered_at=NOW,
         seen_at=NOW,
+        leased_at=NOW,
         deregistered_at=None,
         stance=Stance(),
         report=Report(),

@@ -59,7 +59,7 @@ def test_where_there_is_no_configuration_nothing_has_to_arrive() -> None:
 
 
 def test_a_silent_instance_keeps_a_change_from_converging_whatever_it_said_last() -> None:
-    silent = instance(stance=Stance(LATEST), seen_at=NOW - timedelta(seconds=31))
+    silent = instance(stance=Stance(LATEST), leased_at=NOW - timedelta(seconds=31))
     assert standing(silent) is Standing.SILENT
     assert not converge([silent], LATEST, (), NOW).converged
 

@@ -40,7 +40,7 @@ operations = st.lists(
 
 @given(operations)
 def test_replicas_agree_once_all_is_written_and_read(done: list[tuple[str, int, Beat]]) -> None:
-    store, replicas = Store(), (Fleet(), Fleet())
+    store, replicas = Store(), (Fleet(0.5), Fleet(0.5))
     for fleet in replicas:
         fleet.put(store.row)
     stale = store.row
@@ -73,7 +73,7 @@ def test_replicas_agree_once_all_is_written_and_read(done: list[tuple[str, int, 
 
 @given(st.lists(beats(), max_size=8))
 def test_what_is_not_written_yet_is_seen_at_once(told: list[Beat]) -> None:
-    fleet, expected = Fleet(), instance()
+    fleet, expected = Fleet(0.5), instance()
     fleet.put(expected)
     for beat in told:
         known = fleet.find(KEY, NOW)
@@ -88,7 +88,7 @@ def test_what_is_not_written_yet_is_seen_at_once(told: list[Beat]) -> None:
 
 
 def test_one_name_may_be_used_in_several_environments_and_services() -> None:
-    fleet = Fleet()
+    fleet = Fleet(0.5)
     rows = [
         instance(environment=environment, service=service)
         for service in ("billing", "ticks")
@@ -103,19 +103,20 @@ def test_one_name_may_be_used_in_several_environments_and_services() -> None:
 
 
 def test_who_said_goodbye_or_was_silent_too_long_is_not_spoken_of() -> None:
-    fleet = Fleet()
+    fleet = Fleet(0.5)
     fleet.put(instance(instance_id="here"))
     fleet.put(instance(instance_id="gone", deregistered_at=NOW))
-    fleet.put(instance(instance_id="old", seen_at=NOW - REMEMBERED_FOR - timedelta(seconds=30)))
+    fleet.put(instance(instance_id="old", leased_at=NOW - REMEMBERED_FOR - timedelta(seconds=30)))
     assert [found.instance_id for found in fleet.of_service("billing", NOW)] == ["here"]
     assert list(fleet.named("billing", "gone", NOW)) == []
     assert fleet.find(("billing", "default", "old"), NOW) is None
-    fleet.forget(NOW)
-    assert fleet.count(NOW - REMEMBERED_FOR) == 1
+    assert fleet.count(NOW) == 1
+    fleet.advance(NOW)
+    assert fleet.find(("billing", "default", "old"), NOW - REMEMBERED_FOR) is None
 
 
 def test_a_store_that_was_replaced_is_believed_whatever_was_known() -> None:
-    fleet = Fleet()
+    fleet = Fleet(0.5)
     fleet.put(instance(generation=9, change=40, secret_sha256=sha256("later")))
     fleet.put(instance(instance_id="other"))
     fleet.replace([instance(generation=3, change=4, state=HealthState.DRAINING)])
@@ -123,7 +124,7 @@ def test_a_store_that_was_replaced_is_believed_whatever_was_known() -> None:
 
 
 def test_instances_that_report_the_same_keys_share_them_in_memory() -> None:
-    fleet = Fleet()
+    fleet = Fleet(0.5)
     first, second = (instance(instance_id=name, report=Report(unread=("/a",))) for name in ("one", "two"))
     fleet.replace([first, second])
     fleet.beat(Beat(first.key, first.generation, NOW, report=Report(unread=("/b",))))

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from central_hub.coordination.registry import (
     REMEMBERED_FOR,
-    expired,
     heard,
     is_remembered,
     merged,
@@ -34,12 +33,11 @@ def test_an_instance_is_silent_from_the_moment_its_lease_ends(lease: int, micros
     assert state_of(found, end + timedelta(microseconds=microseconds)) is HealthState.EXPIRED
 
 
-def test_the_expired_ones_are_those_that_are_silent_and_still_spoken_of() -> None:
-    fresh = instance(instance_id="fresh")
-    silent = instance(instance_id="silent", seen_at=NOW - timedelta(seconds=30))
-    gone = instance(instance_id="gone", seen_at=NOW - timedelta(seconds=30), deregistered_at=NOW)
-    forgotten = instance(instance_id="forgotten", seen_at=NOW - timedelta(seconds=30) - REMEMBERED_FOR)
-    assert expired([fresh, silent, gone, forgotten], NOW) == [silent]
+def test_who_said_goodbye_or_was_silent_too_long_is_not_spoken_of() -> None:
+    silent = instance(leased_at=NOW - timedelta(seconds=30))
+    assert is_remembered(silent, NOW)
+    assert not is_remembered(instance(deregistered_at=NOW), NOW)
+    forgotten = instance(leased_at=NOW - timedelta(seconds=30) - REMEMBERED_FOR)
     assert not is_remembered(forgotten, NOW)
     assert is_remembered(forgotten, NOW - timedelta(microseconds=1))
 

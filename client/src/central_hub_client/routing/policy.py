@@ -27,6 +27,8 @@ class Fallback(StrEnum):
 
     OTHER_ZONE = "other_zone"
     DEGRADED = "degraded"
+    KEPT = "kept"
+    """The hub has not heard of it, nor of too many others at once, and lists them as they were."""
 
 
 class Routable(Protocol):

@@ -1,5 +1,6 @@
 """The registry: instances register, send heartbeats, are listed, described anew and deregistered."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from central_hub.errors import InvalidName, StoreUnavailable
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
 from central_hub.storage.instance_values import Description
-from central_hub_client.wire import is_environment_name, is_instance_id
+from central_hub_client.wire import HUB_STALE, is_environment_name, is_instance_id
 
 ServicePath = Annotated[Runnable, Path()]
 InstancePath = Annotated[str, Path(json_schema_extra={"pattern": "^(?!route$)[A-Za-z0-9][A-Za-z0-9._:@+-]{0,199}$"})]
@@ -75,13 +76,23 @@ def routes(hub: CentralHubService) -> APIRouter:
 
     @router.get("/", responses=INSTANCES)
     async def list_all(grant: Reader, query: Annotated[InstancesQuery, Query()]) -> Response:
-        """The instances of every service that the token covers. `label.<name>=<value>` filters by a label."""
+        """The instances of every service that the token covers.
+
+        `label.<name>=<value>` filters by a label, `metadata.<name>=<value>` by what it says of itself. Those that fell
+        silent together with too many others stay as they were (`kept`). `X-Hub-Stale`: PostgreSQL is not reached, they
+        are told of as they were then.
+        """
         services = [service for service in hub.coordination.fleet.services if grant.covers_service(service)]
         return _listed(hub, grant, services, query)
 
     @router.get("/{service}", responses=INSTANCES)
     async def list_service(grant: Reader, service: ServicePath, query: Annotated[InstancesQuery, Query()]) -> Response:
-        """The instances of a service. `label.<name>=<value>` filters by a label."""
+        """The instances of a service.
+
+        `label.<name>=<value>` filters by a label, `metadata.<name>=<value>` by what it says of itself. Those that fell
+        silent together with too many others stay as they were (`kept`). `X-Hub-Stale`: PostgreSQL is not reached, they
+        are told of as they were then.
+        """
         authorise_instances(grant, service, query.environment)
         return _listed(hub, grant, [service], query)
 
@@ -97,8 +108,8 @@ def routes(hub: CentralHubService) -> APIRouter:
         """
         authorise_instances(grant, service, query.environment)
         found = hub.coordination.route(service, query.environment, query.policy, key=query.key, zone=query.zone)
-        instance = described(found.instance, hub.coordination.clock())
-        return _json({"instance": instance, "policy": query.policy, "fallbacks": found.fallbacks})
+        told = {"instance": described(found.member), "policy": query.policy, "fallbacks": found.fallbacks}
+        return _json(told, _freshness(hub))
 
     @router.put("/{service}/{instance_id}", responses=DESCRIBED, openapi_extra=request_body(Redescription))
     async def describe(
@@ -114,7 +125,7 @@ def routes(hub: CentralHubService) -> APIRouter:
         instance = await hub.coordination.find((service, query.environment, _checked(instance_id)))
         made = await hub.coordination.describe(instance, asked.changes, asked.model, generation=asked.generation)
         await _hear_of(hub, asked.model)
-        shown = described(made.instance, hub.coordination.clock())
+        shown = described(hub.coordination.member(made.instance))
         return _json(shown | {"schema_needed": made.schema_needed})
 
     @router.delete("/{service}/{instance_id}", status_code=204)
@@ -143,12 +154,16 @@ async def _hear_of(hub: CentralHubService, model: Model | None) -> None:
 def _listed(hub: CentralHubService, grant: Grant, services: list[str], query: InstancesQuery) -> Response:
     if query.environment is not None and not is_environment_name(query.environment):
         raise InvalidName("an environment name has 1 to 40 characters a-z, 0-9 and -, not - at either end")
-    page = InstancePage.of(hub.coordination.fleet, services, grant, query, hub.coordination.clock())
-    return _json(page.to_json())
+    page = InstancePage.of(hub.coordination.fleet, services, grant, query, hub.coordination.as_of)
+    return _json(page.to_json(), _freshness(hub))
 
 
-def _json(value: Any) -> Response:
-    return Response(orjson.dumps(value), media_type="application/json")
+def _freshness(hub: CentralHubService) -> dict[str, str]:
+    return {HUB_STALE: "true"} if hub.coordination.is_stale else {}
+
+
+def _json(value: Any, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(value), media_type="application/json", headers=headers)
 
 
 def _checked(instance_id: str) -> str:

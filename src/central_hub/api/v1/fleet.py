@@ -1,6 +1,6 @@
 """Instances and their convergence, as they are told. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -10,10 +10,11 @@ import orjson
 from central_hub.api.v1.queries import InstancesQuery
 from central_hub.audit.chain import rfc3339
 from central_hub.coordination.convergence import Convergence, Delivery
-from central_hub.coordination.fleet import Fleet
-from central_hub.coordination.registry import lease_ends, state_of
+from central_hub.coordination.fleet import Fleet, Member, Place
+from central_hub.coordination.registry import lease_ends
 from central_hub.security.tokens import Grant
 from central_hub.storage.instance_values import Instance
+from central_hub_client.strict_json import canonical
 from central_hub_client.wire import Position
 
 _AT_ONCE: Final = 50
@@ -21,39 +22,49 @@ _AT_ONCE: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class InstancePage:
-    """Some instances in order, and where the next page begins."""
+    """Some instances in order, where the next page begins, and where instances are kept as they were last known."""
 
-    instances: tuple[Instance, ...]
+    members: tuple[Member, ...]
     next: str | None
-    now: datetime
+    kept: Mapping[Place, int]
 
     @classmethod
     def of(
         cls, fleet: Fleet, services: Sequence[str], grant: Grant, query: InstancesQuery, now: datetime
     ) -> "InstancePage":
         """The instances that the filters let through and the token covers, after `query.after`."""
-        found: list[Instance] = []
-        for instance in _after(fleet, services, query.after, now):
+        found: list[Member] = []
+        for member in _after(fleet, services, query.after, now):
             if len(found) > query.limit:
                 break
-            if _fits(instance, query, now) and grant.covers(instance.service, instance.environment):
-                found.append(instance)
+            if _fits(member, query) and grant.covers(*member.instance.key[:2]):
+                found.append(member)
         page = tuple(found[: query.limit])
-        return cls(page, _cursor(page[-1]) if len(found) > len(page) else None, now)
+        kept = {place: count for place, count in fleet.kept.items() if place[0] in services and grant.covers(*place)}
+        return cls(page, _cursor(page[-1].instance) if len(found) > len(page) else None, kept)
 
     def to_json(self) -> dict[str, Any]:
-        return {"instances": [described(instance, self.now) for instance in self.instances], "next": self.next}
+        return {
+            "instances": [described(member) for member in self.members],
+            "next": self.next,
+            "kept": [
+                {"service": service, "environment": environment, "instances": count}
+                for (service, environment), count in sorted(self.kept.items())
+            ],
+        }
 
 
-def described(instance: Instance, now: datetime) -> dict[str, Any]:
+def described(member: Member) -> dict[str, Any]:
     """An instance as it is listed."""
+    instance = member.instance
     description = instance.description
     return {
         "service": instance.service,
         "environment": instance.environment,
         "instance_id": instance.instance_id,
         "generation": instance.generation,
-        "state": state_of(instance, now),
+        "state": member.state,
+        "kept": member.is_kept,
         "host": description.host,
         "port": description.port,
         "protocol": description.protocol,
@@ -125,25 +136,33 @@ def _own(keys: Sequence[str], shared: frozenset[str]) -> Sequence[str]:
     return [key for key in keys if key not in shared] if shared else keys
 
 
-def _after(fleet: Fleet, services: Sequence[str], cursor: str | None, now: datetime) -> Iterator[Instance]:
+def _after(fleet: Fleet, services: Sequence[str], cursor: str | None, now: datetime) -> Iterator[Member]:
     place = tuple((cursor or "").split("/"))
     for service in services:
         if service >= place[0]:
-            for instance in fleet.of_service(service, now):
-                if cursor is None or instance.key > place:
-                    yield instance
+            for member in fleet.members(service, now):
+                if cursor is None or member.instance.key > place:
+                    yield member
 
 
 def _cursor(instance: Instance) -> str:
     return "/".join(instance.key)
 
 
-def _fits(instance: Instance, query: InstancesQuery, now: datetime) -> bool:
-    description = instance.description
+def _fits(member: Member, query: InstancesQuery) -> bool:
+    description = member.instance.description
     return (
-        (query.environment is None or instance.environment == query.environment)
-        and (query.state is None or state_of(instance, now) is query.state)
+        (query.environment is None or member.instance.environment == query.environment)
+        and (query.state is None or member.state is query.state)
         and (query.capability is None or query.capability in description.capabilities)
         and (query.zone is None or description.zone == query.zone)
         and all(description.labels.get(name) == value for name, value in query.labels.items())
+        and all(_says(description.metadata, name, value) for name, value in query.metadata.items())
     )
+
+
+def _says(metadata: Mapping[str, Any], name: str, value: str) -> bool:
+    if name not in metadata:
+        return False
+    found = metadata[name]
+    return value == (found if isinstance(found, str) else canonical(found).decode())

@@ -20,6 +20,10 @@ _INSTANCE_FIELDS: Final[dict[str, Any]] = {
     "instance_id": _TEXT,
     "generation": _COUNT,
     "state": {"enum": [str(state) for state in HealthState]},
+    "kept": {
+        "type": "boolean",
+        "description": "Its lease ran out together with too many others': it is listed as it was last known.",
+    },
     "host": _OPTIONAL,
     "port": _OPTIONAL_COUNT,
     "protocol": _OPTIONAL,
@@ -70,10 +74,18 @@ INSTANCES: Final[Responses] = {
     200: ok(
         "Instances by service, environment and name.",
         object_schema(
-            "instances next",
+            "instances next kept",
             {
                 "instances": {"type": "array", "items": _INSTANCE},
                 "next": {"type": ["string", "null"], "description": "`after` of the next page."},
+                "kept": {
+                    "type": "array",
+                    "items": object_schema(
+                        "service environment instances",
+                        {"service": _TEXT, "environment": _TEXT, "instances": _COUNT},
+                    ),
+                    "description": "Where too many fell silent at once, and how many are listed as they were.",
+                },
             },
         ),
     )

@@ -159,10 +159,11 @@ class AuditQuery(NoQuery):
 
 
 LABEL_PREFIX = "label."
+METADATA_PREFIX = "metadata."
 
 
 class InstancesQuery(BaseModel):
-    """Filters of the fleet; `label.<name>=<value>` is one for each label."""
+    """Filters of the fleet; `label.<name>=<value>` is one for each label, and so is `metadata.<name>=<value>`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -176,15 +177,24 @@ class InstancesQuery(BaseModel):
     @model_validator(mode="after")
     def _only_labels_besides(self) -> "InstancesQuery":
         for name, value in (self.model_extra or {}).items():
-            if not name.startswith(LABEL_PREFIX):
+            if not name.startswith((LABEL_PREFIX, METADATA_PREFIX)):
                 raise ValueError(f"there is no filter {name[:60]!r}")
             if not isinstance(value, str):
                 raise ValueError(f"{name[:60]} is given more than once")
         return self
 
     @property
-    def labels(self) -> dict[str, Any]:
-        return {name.removeprefix(LABEL_PREFIX): value for name, value in (self.model_extra or {}).items()}
+    def labels(self) -> dict[str, str]:
+        return self._named(LABEL_PREFIX)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Values of the outermost keys, texts as they are and anything else as JSON."""
+        return self._named(METADATA_PREFIX)
+
+    def _named(self, prefix: str) -> dict[str, str]:
+        extra = self.model_extra or {}
+        return {name.removeprefix(prefix): value for name, value in extra.items() if name.startswith(prefix)}
 
 
 class RouteQuery(DocumentQuery):

@@ -90,11 +90,11 @@ async def _look(hub: CentralHubService, service: str, environment: str, target: 
     altered: list[str] = []
     if target is not None and any(instance.report.shadowed for instance in instances):
         altered = await _altered(hub, service, environment, target)
-    return converge(instances, target, altered, hub.coordination.clock())
+    return converge(instances, target, altered, hub.coordination.as_of)
 
 
 def _instances(hub: CentralHubService, service: str, environment: str) -> list[Instance]:
-    found = hub.coordination.fleet.of_service(service, hub.coordination.clock())
+    found = hub.coordination.fleet.of_service(service, hub.coordination.as_of)
     return [instance for instance in found if instance.environment == environment]
 
 

@@ -5,7 +5,7 @@ import random
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
@@ -83,7 +83,7 @@ class CoordinationManager:
         self.clock = FleetClock()
         self._on_applied = on_applied
         self._fleet = Fleet(protect_share)
-        self._heard_until: datetime | None = None
+        self._known_until = datetime.max.replace(tzinfo=UTC)
         self._router = Router(random.random)
         self._database = database
         self._position = 0
@@ -109,13 +109,12 @@ class CoordinationManager:
 
         What other replicas hear is not known meanwhile: a lease that would run out now may have been renewed there.
         """
-        now = self.clock()
-        return now if self._heard_until is None else min(now, self._heard_until + LONGEST_PAUSE)
+        return min(self.clock(), self._known_until)
 
     @property
     def is_stale(self) -> bool:
         """Whether states are told as they were a while ago."""
-        return self.as_of < self.clock()
+        return self._known_until < self.clock()
 
     @property
     def unwritten(self) -> int:
@@ -323,7 +322,7 @@ class CoordinationManager:
             for row in rows:
                 self._fleet.put(row)
         self._position = upcoming
-        self._heard_until = now
+        self._known_until = now + LONGEST_PAUSE
         self._looks += 1
         self._fleet.advance(now)
         self._tell_of_kept()

@@ -12,7 +12,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+
+from examples.polygon_historical_downloader.environment import Connection, MissingEnvironment
 
 from .conftest import KEY, REPOSITORY, StandIn, StartStandIn
 
@@ -23,7 +26,7 @@ class Service:
     """`python -m examples.polygon_historical_downloader`, and its progress lines."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-m", "examples.polygon_historical_downloader"],
             cwd=REPOSITORY,
             env=environment,
@@ -35,8 +38,8 @@ class Service:
 
     def until(self, event: str, count: int = 1) -> dict[str, Any]:
         """Read on until `count` more of these events have come; the last of them."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
             self.output += line
             values: dict[str, Any] = json.loads(line)
             count -= values["event"] == event
@@ -45,10 +48,10 @@ class Service:
         raise AssertionError(f"it ended before {event}: {self.output}")
 
     def end(self, number: signal.Signals) -> int:
-        if self._process.poll() is None:
-            self._process.send_signal(number)
-        self.output += self._process.communicate(timeout=SECONDS)[0]
-        return self._process.returncode
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        self.output += self.process.communicate(timeout=SECONDS)[0]
+        return self.process.returncode
 
 
 def count_bars(database: Path) -> int:
@@ -58,7 +61,7 @@ def count_bars(database: Path) -> int:
         return count
 
 
-StartService = Callable[[StandIn], Service]
+StartService = Callable[..., Service]
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def database(tmp_path: Path) -> Path:
 def start_service(tmp_path: Path, database: Path, unused_port: int) -> Iterator[StartService]:
     services = []
 
-    def start(stand_in: StandIn) -> Service:
+    def start(stand_in: StandIn, **variables: str) -> Service:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CENTRAL_HUB_")}
         environment |= {
             "POLYGON_BASE_URL": stand_in.url,
@@ -78,6 +81,7 @@ def start_service(tmp_path: Path, database: Path, unused_port: int) -> Iterator[
             "POLYGON_DATABASE": str(database),
             "CENTRAL_HUB_URL": f"http://127.0.0.1:{unused_port}",
             "CENTRAL_HUB_CACHE_DIR": str(tmp_path / "cache"),
+            **variables,
         }
         services.append(service := Service(environment))
         return service
@@ -101,6 +105,27 @@ def test_it_does_its_work_without_a_hub_and_stops_when_asked(
     assert json.loads(service.output.splitlines()[-1])["event"] == "stopped"
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT count(DISTINCT symbol || timeframe) FROM bars").fetchone() == (28,)
+
+
+def test_its_status_page_tells_whether_it_is_ready_and_what_it_runs_on(
+    start_stand_in: StartStandIn, start_service: StartService, unused_port: int
+) -> None:
+    port = unused_port
+    service = start_service(start_stand_in(), POLYGON_STATUS_PORT=str(port), CENTRAL_HUB_URL="http://127.0.0.1:1")
+    service.until("page_stored")
+    ready = httpx2.get(f"http://127.0.0.1:{port}/health/ready")
+    assert (ready.status_code, ready.json()) == (200, {"ready": True, "reasons": []})
+    told = httpx2.get(f"http://127.0.0.1:{port}/status").json()
+    assert (told["process"], told["revision"], told["source"]) == (service.process.pid, None, "defaults")
+    assert service.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("port", ["70000", "0", "http", "-1"])
+def test_a_status_port_that_is_none_is_said(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    monkeypatch.setenv("POLYGON_API_KEY", KEY)
+    monkeypatch.setenv("POLYGON_STATUS_PORT", port)
+    with pytest.raises(MissingEnvironment, match="POLYGON_STATUS_PORT"):
+        Connection.from_environment()
 
 
 def test_killed_in_the_middle_it_goes_on_where_it_was_and_doubles_nothing(

@@ -91,6 +91,29 @@ async def test_a_lease_runs_out_by_itself(hub: RunningHub, service_name: str) ->
     assert time.monotonic() - began > 4
 
 
+async def test_instances_that_fall_silent_at_once_stay_listed_and_called_as_they_were(
+    hub: RunningHub, service_name: str
+) -> None:
+    for name in "abc":
+        await beat(hub.http, await register(hub.http, service_name, name, host="10.0.0.7"))
+    await let_time_pass(hub, service_name, 60)
+    page = (await hub.http.get(f"/api/v1/discovery/{service_name}")).json()
+    assert [(found["instance_id"], found["state"], found["kept"]) for found in page["instances"]] == [
+        (name, "healthy", True) for name in "abc"
+    ]
+    assert page["kept"] == [{"service": service_name, "environment": "default", "instances": 3}]
+    routed = (await hub.http.get(f"/api/v1/discovery/{service_name}/route")).json()
+    assert (routed["instance"]["kept"], routed["fallbacks"]) == (True, ["kept"])
+    # Others took their place: those that are still silent have ended.
+    for name in "xyz":
+        await beat(hub.http, await register(hub.http, service_name, name))
+    page = (await hub.http.get(f"/api/v1/discovery/{service_name}")).json()
+    assert "".join(found["state"][0] for found in page["instances"]) == "eeehhh"
+    assert page["kept"] == []
+    routed = (await hub.http.get(f"/api/v1/discovery/{service_name}/route")).json()
+    assert (routed["instance"]["kept"], routed["fallbacks"]) == (False, [])
+
+
 async def test_registering_again_fences_the_old_incarnation(hub: RunningHub, service_name: str) -> None:
     old = await register(hub.http, service_name, version="1")
     new = await register(hub.http, service_name, version="2")
@@ -141,7 +164,10 @@ async def test_one_name_in_two_environments_is_two_instances(hub: RunningHub, se
 
 
 async def test_filters_let_through_what_fits_all_of_them(hub: RunningHub, service_name: str) -> None:
-    await register(hub.http, service_name, "a", zone="eu", capabilities=["bars"], labels={"team": "data"})
+    told = {"gpu": True, "cores": 8, "owner": "data", "at": None, "deep": {"b": 1, "a": 2}}
+    await register(
+        hub.http, service_name, "a", zone="eu", capabilities=["bars"], labels={"team": "data"}, metadata=told
+    )
     b = await register(hub.http, service_name, "b", zone="eu", capabilities=["ticks"], labels={"team": "risk"})
     await register(hub.http, service_name, "c", zone="us", capabilities=["bars"], labels={"team": "data"})
     await beat(hub.http, b)
@@ -156,6 +182,10 @@ async def test_filters_let_through_what_fits_all_of_them(hub: RunningHub, servic
     assert await names(**{"label.team": "data"}) == "ac"
     assert await names(**{"label.team": "data", "zone": "us"}) == "c"
     assert await names(**{"label.none": "x"}) == ""
+    for name, value in (("gpu", "true"), ("cores", "8"), ("owner", "data"), ("at", "null"), ("deep", '{"a":2,"b":1}')):
+        assert await names(**{f"metadata.{name}": value}) == "a"
+        assert await names(**{f"metadata.{name}": "other"}) == ""
+    assert await names(**{"metadata.none": "null"}) == ""
     for wrong in ({"colour": "red"}, {"state": "asleep"}, {"limit": 0}, {"label.team": ["a", "b"]}):
         answer = await hub.http.get(f"/api/v1/discovery/{service_name}", params=wrong)
         assert_problem(answer, 422, "invalid_request")

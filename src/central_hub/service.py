@@ -31,6 +31,7 @@ from central_hub.config.reach import View
 from central_hub.config.snapshot import Key, Representation, Snapshot
 from central_hub.config.store import ConfigStore
 from central_hub.config.tail import Tail
+from central_hub.connections.database import cause_of
 from central_hub.connections.manager import ConnectionManager
 from central_hub.coordination.manager import CoordinationManager
 from central_hub.coordination.time_to_apply import TimeToApply
@@ -46,6 +47,7 @@ from central_hub.storage.replicas import ReplicaKey
 from central_hub.storage.tables import SCHEMA_VERSION
 from central_hub.validation.checker import SchemaChecker
 from central_hub.validation.consumer_checker import ConsumerChecker
+from central_hub_client.backoff import Backoff
 from central_hub_client.base_service import BaseService, PartFailed, Steps
 
 BEAT_SECONDS: Final = 5.0
@@ -53,6 +55,7 @@ ALIVE_FOR: Final = timedelta(minutes=2)
 KNOWN_FOR: Final = timedelta(days=30)
 _HOUSEKEEPING_SECONDS: Final = 3600.0
 _LAG_SECONDS: Final = 0.5
+_LONGEST_WAIT_SECONDS: Final = 2.0
 
 log = structlog.get_logger()
 
@@ -76,7 +79,7 @@ class CentralHubService(BaseService[None]):
         self._replica_keys: dict[str, bytes] = {}
         self.connections = ConnectionManager(settings, on_message=self._heard, on_bus_connected=self._bus_connected)
         database = self.connections.database
-        self.tail = Tail(database, on_head=self._head_seen)
+        self.tail = Tail(database, self.connections.postgres, on_head=self._head_seen)
         self.tokens = TokenRegistry(database, on_change=self.tail.feed.wake_all)
         self.announcer = Announcer(
             self.tail, Signer(self._key.id, self._key.sign, self._is_signed_by_a_replica), self.connections.bus
@@ -139,44 +142,59 @@ class CentralHubService(BaseService[None]):
         if self.draining.is_set():
             return Health("draining", ["the hub is shutting down"])
         if not (self.tail.is_loaded and self.tokens.is_loaded and self.coordination.is_loaded):
-            return Health("starting", ["documents, tokens and instances are not loaded yet"])
+            return Health("starting", self._why_not_loaded())
         reasons = []
         if self.tail.fenced is not None:
             reasons.append(self.tail.fenced)
         elif self.tail.is_stale:
             reasons.append(f"postgres: not reached for {self.tail.lag_seconds:.0f} s; reads go on, writes answer 503")
-        bus = self.connections.bus_health()
-        if not bus.ok:
-            reasons.append(f"nats: {bus.reason}")
-        if self.announcer.pending and not bus.ok:
+        nats = self.connections.nats
+        if nats.ok is False:
+            reasons.append(f"nats: {nats.reason}")
+        if self.announcer.pending and nats.ok is False:
             reasons.append(f"nats: {self.announcer.pending} changes wait to be announced")
         return Health("degraded" if reasons else "healthy", reasons)
 
     def health_report(self) -> dict[str, Any]:
         """Everything about this replica's health, as it is answered."""
-        health, tail, bus = self.health(), self.tail, self.connections.bus_health()
+        health, tail = self.health(), self.tail
+        measured: dict[str, dict[str, float]] = {
+            "postgres": {"lag_seconds": round(tail.lag_seconds, 3)},
+            "nats": {"pending": self.announcer.pending},
+        }
         return {
             "state": health.state,
             "reasons": health.reasons,
             "hub_id": tail.snapshot.hub_id if tail.is_loaded else None,
             "applied": str(tail.snapshot.position) if tail.is_loaded else None,
             "components": {
-                "postgres": {"ok": tail.is_loaded and not tail.is_stale, "lag_seconds": round(tail.lag_seconds, 3)},
-                "nats": {"ok": bus.ok, "reason": bus.reason, "pending": self.announcer.pending},
+                link.name: {
+                    "ok": link.ok,
+                    "needed": link.is_needed,
+                    "reason": link.reason,
+                    "since": link.since.isoformat(),
+                    **measured[link.name],
+                }
+                for link in self.connections.links
             },
         }
 
+    def _why_not_loaded(self) -> list[str]:
+        postgres = self.connections.postgres
+        if not postgres.ok:
+            return [f"postgres: {postgres.reason}; the hub waits for it"]
+        return ["documents, tokens and instances are not loaded yet"]
+
     async def _load_when_there(self) -> None:
-        waiting = False
+        backoff = Backoff(limit_seconds=_LONGEST_WAIT_SECONDS, least=0.5)
         while True:
             try:
                 await self._load()
                 break
             except StoreUnavailable as error:
-                if not waiting:
-                    log.warning("waiting_for_store", reason=_cause(error))
-                    waiting = True
-                await asyncio.sleep(0.5)
+                if self.connections.postgres.fails(f"not reached ({cause_of(error)})"):
+                    log.warning("waiting_for_store", reason=cause_of(error))
+                await asyncio.sleep(backoff.next())
 
     def _begin_to_work(self) -> None:
         self._spawn("tail", self.tail.run())
@@ -291,7 +309,7 @@ class CentralHubService(BaseService[None]):
         measure("central_hub_store_stale", "1 while PostgreSQL is not reached.", lambda: float(tail.is_stale))
         measure("central_hub_announce_pending", "Configs not known to be on the bus.", lambda: self.announcer.pending)
         measure("central_hub_announce_failures", "Announcements that failed.", lambda: self.announcer.failures)
-        measure("central_hub_bus_up", "1 while NATS answers.", lambda: float(self.connections.bus_health().ok))
+        measure("central_hub_bus_up", "1 while NATS answers.", lambda: float(self.connections.nats.ok is True))
         fleet = self.coordination
         measure("central_hub_instances", "Instances that are spoken of.", lambda: fleet.remembered)
         measure("central_hub_heartbeats_unwritten", "Instances with news not in the store.", lambda: fleet.unwritten)
@@ -327,10 +345,3 @@ async def _adopt_cluster(connection: AsyncConnection) -> int | None:
         return None
     await configs.lock(connection)
     return await server.adopt_cluster(connection, found)
-
-
-def _cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    # The class of a driver's error says enough; its text may hold the address with credentials.
-    return type(error).__name__

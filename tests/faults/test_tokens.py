@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from central_hub import process
 from central_hub.config.tail import Tail
 from central_hub.connections.database import Database
+from central_hub.connections.link import Link
 from central_hub.embedded import Endpoints
 from central_hub.security import registry
 from central_hub.security.registry import TokenRegistry
@@ -82,7 +83,7 @@ async def test_a_replica_is_not_ready_before_its_tokens_are_loaded(hub: RunningH
         was_loaded.append(tail.is_loaded)
 
     store = Database(database.running, pool_size=1)
-    tail = Tail(store, on_head=load_tokens)
+    tail = Tail(store, Link("postgres", is_needed=True), on_head=load_tokens)
     await tail.load()
     await store.close()
     assert was_loaded == [False]

@@ -263,6 +263,16 @@ async def test_doctor_says_what_is_well_and_what_is_not(cli: Run) -> None:
     assert (found["ok"], "cannot be read" in found["found"]) == (False, True)
 
 
+async def test_doctor_finds_nothing_wrong_with_a_hub_that_has_no_bus(
+    cli: Run, start_hub: Callable[..., Awaitable[RunningHub]]
+) -> None:
+    lonely = await start_hub(nats_url=None)
+    well = await cli("doctor", "--json", CENTRAL_HUB_URL=lonely.url, CENTRAL_HUB_TOKEN=lonely.token)
+    assert well.code == 0, well.out + well.err
+    (nats,) = [finding for finding in well.json if finding["what"] == "nats"]
+    assert nats["found"].startswith("off: CENTRAL_HUB_NATS_URL is not set")
+
+
 async def test_what_others_wrote_cannot_move_the_cursor(cli: Run, hub: RunningHub, service_name: str) -> None:
     await put(hub, service_name, {"a": "\x1b[2J\x1b[31mred"}, params={"reason": "line\nbreak \x1b]0;title\x07"})
     for command in (

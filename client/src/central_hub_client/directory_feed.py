@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from central_hub_client import checked_file
+from central_hub_client.backoff import Backoff
 from central_hub_client.blocking import run_blocking
 from central_hub_client.client_settings import ClientSettings
 from central_hub_client.errors import CentralHubError
 from central_hub_client.held_instances import HeldInstances
 from central_hub_client.hub_api import HubApi
-from central_hub_client.refresh import Backoff
 from central_hub_client.service_instance import ServiceInstance
 
 logger = logging.getLogger("central_hub_client")

@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
+from central_hub_client.backoff import Backoff
 from central_hub_client.errors import CentralHubError, HubUnreachable
 from central_hub_client.held_config import HeldConfig
 from central_hub_client.hub_api import HubApi
@@ -16,25 +17,6 @@ from central_hub_client.wire import Position
 JITTER_SECONDS: Final = 0.4
 POLL_JITTER: Final = 0.2
 _NEVER: Final = float("inf")
-
-
-class Backoff:
-    """Waits that double up to a limit; each is drawn at random below it ("full jitter"): a fleet spreads out."""
-
-    def __init__(self, *, first_seconds: float = 0.2, limit_seconds: float = 30.0, least: float = 0.0) -> None:
-        self._first = first_seconds
-        self._limit = limit_seconds
-        self._least = least
-        self._attempts = 0
-
-    def next(self) -> float:
-        """The seconds to wait now; `least` is the share of them that is certain."""
-        ceiling = min(self._limit, self._first * 2.0 ** min(self._attempts, 30))
-        self._attempts += 1
-        return ceiling * _between(self._least, 1.0)
-
-    def reset(self) -> None:
-        self._attempts = 0
 
 
 class Refresher:

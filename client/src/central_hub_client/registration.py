@@ -16,9 +16,9 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
+from central_hub_client.backoff import Backoff
 from central_hub_client.errors import CentralHubError, Forbidden, HubUnreachable, InvalidAnswer, NotFound
 from central_hub_client.hub_api import HubApi
-from central_hub_client.refresh import Backoff
 from central_hub_client.report import InstanceReport
 from central_hub_client.wire import ErrorCode, is_instance_id
 

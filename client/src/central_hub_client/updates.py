@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from central_hub_client import strict_json
 from central_hub_client.acceptance import Heard, Verdict
+from central_hub_client.backoff import Backoff
 from central_hub_client.blocking import run_blocking
 from central_hub_client.errors import CentralHubError, HistoryGone, InvalidAnswer
 from central_hub_client.held_config import HeldConfig
 from central_hub_client.hub_api import MAX_ANSWER_BYTES, SILENCE_SECONDS, HubApi, read_config_object
 from central_hub_client.key_ring import KeyRing
-from central_hub_client.refresh import Backoff, Refresher
+from central_hub_client.refresh import Refresher
 from central_hub_client.wire import (
     BOOKMARK_SUBJECT,
     DEFAULT_ENVIRONMENT,

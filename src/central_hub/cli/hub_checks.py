@@ -46,7 +46,7 @@ def _health(health: dict[str, Any]) -> list[Check]:
     checks = [
         Check(
             name,
-            component["ok"],
+            component["ok"] is not False,
             "works, says the hub" if component["ok"] else component.get("reason") or reasons,
             _REMEDIES.get(name, reasons),
         )

@@ -24,7 +24,8 @@ from central_hub.config.snapshot import (
     represent,
     touched_keys,
 )
-from central_hub.connections.database import Database
+from central_hub.connections.database import Database, cause_of
+from central_hub.connections.link import Link
 from central_hub.errors import StoreUnavailable
 from central_hub.storage import config_log, configs
 from central_hub.storage.config_values import Commit, Document, Head
@@ -42,9 +43,10 @@ log = structlog.get_logger()
 class Tail:
     """Holds the current snapshot and moves it along the log."""
 
-    def __init__(self, database: Database, *, on_head: Callable[[Head], Awaitable[None]]) -> None:
-        """`on_head` is told at every look at the log where it ends."""
+    def __init__(self, database: Database, link: Link, *, on_head: Callable[[Head], Awaitable[None]]) -> None:
+        """`link` is told how the store is; `on_head` is told at every look at the log where it ends."""
         self._database = database
+        self._link = link
         self._on_head = on_head
         self._hint = asyncio.Event()
         self._own_commits: dict[int, Commit] = {}
@@ -142,11 +144,13 @@ class Tail:
                 if not self.is_stale:
                     log.warning("store_lost", error=str(error) or "no answer")
                 self.is_stale = True
+                self._link.fails(f"not reached ({cause_of(error)})")
                 await asyncio.sleep(0.1)
             except Exception:
                 # The top of a background loop: whatever happens, a replica must go on following.
                 log.exception("tail_failed")
                 self.is_stale = True
+                self._link.fails("the end of the log cannot be read: the log of this hub says why")
                 await asyncio.sleep(POLL_SECONDS)
 
     async def catch_up(self) -> None:
@@ -196,6 +200,7 @@ class Tail:
                 f" hubs and clients follow it: {configs.RAISE_EPOCH}"
             )
         self.is_stale = True
+        self._link.fails(self.fenced)
         return self.fenced
 
     async def _apply_own(self) -> bool:
@@ -257,6 +262,7 @@ class Tail:
         if self.is_stale:
             log.info("store_found")
         self.is_stale = False
+        self._link.works()
         self.fenced = None
         self.reached_at = time.monotonic()
 

@@ -1,23 +1,29 @@
-"""NATS: connected in the background and for ever, used when it is there, never waited for."""
+"""NATS: looked for in the background and for ever, used when it is there, never waited for."""
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-import nats
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import SlowConsumerError
+from nats.errors import NoServersError, SlowConsumerError
 from nats.js import JetStreamContext
 from nats.js.api import DeliverPolicy, DiscardPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
+from central_hub.connections.link import Link
+from central_hub_client.backoff import Backoff
 from central_hub_client.wire import STREAM, UPDATE_SUBJECTS
 
 ACKNOWLEDGEMENT_SECONDS: Final = 1.0
-CONNECT_TIMEOUT_SECONDS: Final = 2.0
+CONNECT_TIMEOUT_SECONDS: Final = 2
+LONGEST_WAIT_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 1.0
+_CLOSE_SECONDS: Final = 2.0
 _CLUSTER_COPIES: Final = 3
 
 log = structlog.get_logger()
@@ -27,20 +33,24 @@ Received = Callable[[str, bytes, Mapping[str, str]], None]
 
 
 class Bus:
-    """One connection to NATS, rebuilt whenever it is lost or closed."""
+    """One connection to NATS, made anew whenever it is lost."""
 
     def __init__(
-        self, servers: list[str], *, on_message: Received, on_connected: Callable[[], Awaitable[None]]
+        self, servers: list[str], link: Link, *, on_message: Received, on_connected: Callable[[], Awaitable[None]]
     ) -> None:
+        """`link` is told how the connection is."""
         self._servers = servers
+        self._link = link
         self._on_message = on_message
         self._on_connected = on_connected
         self._client: Client | None = None
         self._task: asyncio.Task[None] | None = None
-        self._wake = asyncio.Event()
-        self.is_answering = False
+        self._broken = asyncio.Event()
+
+    @property
+    def is_answering(self) -> bool:
         """Whether the last exchange with the server succeeded: a frozen server is connected but does not answer."""
-        self.last_error = "not connected yet"
+        return self._link.ok is True
 
     @property
     def is_connected(self) -> bool:
@@ -68,7 +78,7 @@ class Bus:
         except (NatsError, APIError, TimeoutError, OSError) as error:
             self._failed(error)
             return False
-        self.is_answering = True
+        self._link.works()
         # A duplicate is acknowledged and dropped, and whoever took this message's id may have sent anything.
         return not stored.duplicate
 
@@ -110,51 +120,57 @@ class Bus:
         except (NatsError, APIError, TimeoutError) as error:
             self._failed(error)
             raise ConnectionError(str(error)) from error
-        self.is_answering = True
+        self._link.works()
         return stream.created, stream.state.first_seq, stream.state.last_seq, stream.state.messages
 
     async def _stay_connected(self) -> None:
+        # This loop is the only one that connects: the one of nats-py knows no jitter, and gives up on some errors.
+        backoff = Backoff(first_seconds=0.25, limit_seconds=LONGEST_WAIT_SECONDS, least=0.5)
         while True:
-            self._wake.clear()
+            self._broken.clear()
+            since = time.monotonic()
             try:
                 await self._connect()
-                await self._wake.wait()
+                await self._until_broken()
             except (NatsError, APIError, OSError, TimeoutError) as error:
                 self._failed(error)
-                await asyncio.sleep(1.0)
             except Exception:
                 log.exception("bus_failed")
-                await asyncio.sleep(1.0)
             await self._close()
+            if time.monotonic() - since > 2 * LONGEST_WAIT_SECONDS:
+                # A connection that breaks soon after it was made, again and again, is no reason to hurry.
+                backoff.reset()
+            await asyncio.sleep(backoff.next())
 
     async def _connect(self) -> None:
-        self._client = await nats.connect(
+        self._client = Client()
+        await self._client.connect(
             servers=self._servers,
             name="central-hub",
             no_echo=True,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            reconnect_time_wait=0.25,
-            max_reconnect_attempts=-1,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
             ping_interval=5,
             max_outstanding_pings=2,
             error_cb=self._on_error,
-            disconnected_cb=self._on_disconnected,
-            reconnected_cb=self._on_reconnected,
             closed_cb=self._on_closed,
         )
-        log.info("bus_connected")
-        await self._set_up()
-
-    async def _set_up(self) -> None:
-        assert self._client is not None  # noqa: S101 - called with a connection only
         await self._client.subscribe(UPDATE_SUBJECTS, cb=self._deliver)
         await self._ensure_stream()
-        await self._resume()
-
-    async def _resume(self) -> None:
-        self.is_answering = True
-        self.last_error = ""
+        self._link.works()
+        log.info("bus_connected")
         await self._on_connected()
+
+    async def _until_broken(self) -> None:
+        while self.is_connected and not self._broken.is_set():
+            # Nobody tells us of a connection that is being closed while what was sent on it does not get through.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._broken.wait()
+        if self.is_answering:
+            self._failed(ConnectionError("the connection was lost"))
 
     async def _ensure_stream(self) -> None:
         assert self._client is not None  # noqa: S101 - called with a connection only
@@ -183,12 +199,15 @@ class Bus:
 
     async def _close(self) -> None:
         client, self._client = self._client, None
-        if client is None or client.is_closed:
+        if client is None:
             return
         try:
-            await asyncio.wait_for(client.close(), 2.0)
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await client.close()
         except (NatsError, OSError, TimeoutError) as error:
             log.warning("bus_close_failed", error=type(error).__name__)
+        except AssertionError:
+            pass  # it never got as far as to connect
 
     async def _deliver(self, message: Msg) -> None:
         self._on_message(message.subject, message.data, message.headers or {})
@@ -198,29 +217,19 @@ class Bus:
     async def _on_error(self, error: Exception) -> None:
         self._failed(error)
 
-    async def _on_disconnected(self) -> None:
-        if self._client is None:
-            return  # closed by us
-        self._failed(ConnectionError("the connection was lost"))
-
-    async def _on_reconnected(self) -> None:
-        log.info("bus_connected")
-        try:
-            await self._ensure_stream()
-            await self._resume()
-        except (NatsError, APIError, OSError, TimeoutError) as error:
-            self._failed(error)
-            self._wake.set()
-
     async def _on_closed(self) -> None:
-        self._wake.set()
+        self._broken.set()
 
     def _failed(self, error: BaseException) -> None:
-        sentence = str(error) or type(error).__name__
-        if self.is_answering:
-            log.warning("bus_lost", error=sentence)
-        self.is_answering = False
-        self.last_error = sentence
+        # Where no server is left to try, what was wrong with the last of them says more.
+        if not isinstance(error, NoServersError) and self._link.fails(_sentence(error)):
+            log.warning("bus_lost", error=self._link.reason)
         if isinstance(error, NoStreamResponseError | NotFoundError | SlowConsumerError):
             # The stream is gone, or messages were dropped unread: begin anew, with a stream and a look at what it has.
-            self._wake.set()
+            self._broken.set()
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error).removeprefix("nats: ") or type(error).__name__

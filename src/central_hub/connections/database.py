@@ -108,6 +108,13 @@ def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
     )
 
 
+def cause_of(error: BaseException) -> str:
+    """What is behind a StoreUnavailable, in a word: a driver's text may hold the address with credentials."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return type(error).__name__
+
+
 def _is_unavailable(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         if error.connection_invalidated:

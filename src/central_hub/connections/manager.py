@@ -1,21 +1,15 @@
-"""The hub's connections: PostgreSQL, which it needs, and NATS, which it does without when it must."""
+"""The hub's connections: PostgreSQL, which it needs, and NATS, which it does without when it must.
+
+One line for each is all that this hub knows of its connections; `/health` and the metrics are read from it.
+"""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from central_hub.connections.bus import Bus, Received
 from central_hub.connections.database import Database
+from central_hub.connections.link import Link
 from central_hub.errors import StartupRefused
 from central_hub.settings import HubSettings
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionHealth:
-    """Whether a connection works now, and if not, why."""
-
-    name: str
-    ok: bool
-    reason: str
 
 
 class ConnectionManager:
@@ -31,16 +25,20 @@ class ConnectionManager:
             raise StartupRefused(
                 "no database: set CENTRAL_HUB_DATABASE_URL for `central-hub serve`, or let `central-hub up` start one"
             )
+        self.postgres = Link("postgres", is_needed=True)
+        self.nats = Link("nats", is_needed=False)
         self.database = Database(settings.database_url.get_secret_value())
-        self.bus = (
-            None
-            if settings.nats_url is None
-            else Bus(
-                [server.strip() for server in settings.nats_url.get_secret_value().split(",") if server.strip()],
-                on_message=on_message,
-                on_connected=on_bus_connected,
-            )
-        )
+        self.bus: Bus | None = None
+        if settings.nats_url is None:
+            self.nats.turn_off("off: CENTRAL_HUB_NATS_URL is not set; clients get changes by events and polling")
+        else:
+            servers = [server.strip() for server in settings.nats_url.get_secret_value().split(",") if server.strip()]
+            self.bus = Bus(servers, self.nats, on_message=on_message, on_connected=on_bus_connected)
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Every connection that this hub has or could have."""
+        return self.postgres, self.nats
 
     def start(self) -> None:
         """Begin to connect to the bus, in the background."""
@@ -50,12 +48,3 @@ class ConnectionManager:
     async def stop(self) -> None:
         if self.bus is not None:
             await self.bus.stop()
-
-    def bus_health(self) -> ConnectionHealth:
-        if self.bus is None:
-            return ConnectionHealth(
-                "nats", ok=False, reason="not configured: clients get changes by events and polling"
-            )
-        if not self.bus.is_connected or not self.bus.is_answering:
-            return ConnectionHealth("nats", ok=False, reason=self.bus.last_error)
-        return ConnectionHealth("nats", ok=True, reason="")

@@ -25,15 +25,15 @@ def health_routes(hub: CentralHubService) -> APIRouter:
     @router.get("/health/live")
     async def live() -> Response:
         """Whether the process answers. Needs no token."""
-        return _state("live", 200)
+        return _json({"state": "live"})
 
     @router.get("/health/ready", responses={503: {"description": "Starting or draining."}})
     async def ready() -> Response:
         """Whether this replica serves reads, be they stale. Needs no token."""
-        state = hub.health().state
-        if state in ("starting", "draining"):
-            return _state(state, 503)
-        return _state("ready", 200)
+        health = hub.health()
+        if health.state in ("starting", "draining"):
+            return _json({"state": health.state, "reasons": health.reasons}, 503)
+        return _json({"state": "ready"})
 
     @router.get("/health")
     async def health(_grant: Reader, _: Annotated[NoQuery, Query()]) -> Response:
@@ -97,9 +97,5 @@ def _entry(record: Record) -> dict[str, Any]:
     }
 
 
-def _state(state: str, status: int) -> Response:
-    return Response(orjson.dumps({"state": state}), status, media_type="application/json")
-
-
-def _json(value: Any) -> Response:
-    return Response(orjson.dumps(value), media_type="application/json")
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")

@@ -123,6 +123,10 @@ class StaleGeneration(HubError):
     status, code, title = 409, ErrorCode.STALE_GENERATION, "Another incarnation of the instance has taken over"
 
 
+class LastInstance(HubError):
+    status, code, title = 409, ErrorCode.NO_INSTANCE, "No instance would be left to call"
+
+
 class HistoryGone(HubError):
     status, code, title = 410, ErrorCode.HISTORY_GONE, "That part of the history is no longer kept"
 

@@ -17,7 +17,7 @@ from tests.architecture.source_tree import ROOT
 # The commands of the contract that exist by now.
 CONTRACT = (
     "up serve migrate get set edit apply diff history rollback watch explain export token audit doctor status services"
-    " instances route"
+    " instances route drain"
 )
 PAGES = ROOT / "docs" / "reference"
 

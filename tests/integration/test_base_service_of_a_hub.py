@@ -6,8 +6,9 @@ from pathlib import Path
 from central_hub_client import ConfigManager, InstanceDescription
 from central_hub_client.base_service import BaseService
 from tests.conftest import RunningHub
-from tests.integration.instances import eventually, listed, status
+from tests.integration.instances import eventually, instance_path, listed, status
 from tests.integration.test_status import change
+from tests.wire.waiting import until
 
 
 class Gate:
@@ -33,6 +34,31 @@ class Gate:
 
     def why_degraded(self) -> str | None:
         return self.degraded
+
+
+async def test_a_service_hears_that_an_operator_drains_it_and_runs_on(
+    hub: RunningHub, service_name: str, tmp_path: Path
+) -> None:
+    await change(hub, service_name, {"batch": 1})
+    config = ConfigManager(
+        service_name, central_hub_url=hub.url, token=hub.token, cache_dir=tmp_path, config_dir=None, register=True
+    )
+    async with BaseService(config) as service:
+
+        async def is_healthy() -> bool:
+            return [instance["state"] for instance in await listed(hub, service_name)] == ["healthy"]
+
+        await eventually(is_healthy)
+        assert not service.is_drained_by_operator
+        [instance] = await listed(hub, service_name)
+        path = instance_path(service_name, instance["instance_id"])
+        for drain in (True, False):
+            ordered = await hub.http.put(path, json={"drain": drain}, params={"force": "true"})
+            assert ordered.json()["state"] == ("draining" if drain else "healthy")
+            config.report_soon()
+            await until(lambda drain=drain: service.is_drained_by_operator is drain)  # type: ignore[misc]
+            assert service.readiness.ok
+            assert not service.draining.is_set()
 
 
 async def test_the_state_follows_the_life_of_the_service(hub: RunningHub, service_name: str, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import RunningHub
-from tests.integration.instances import Incarnation, beat, listed, register, status
+from tests.integration.instances import Incarnation, beat, instance_path, listed, register, status
 
 TARGET = "/api/v1/discovery/heartbeat"
 PATHS = {"hot": {}, "full": {"X-Request-Id": "the-full-stack"}}
@@ -30,7 +30,7 @@ async def test_both_ways_take_all_that_a_heartbeat_tells(hub: RunningHub, servic
         "report": {"unread": ["a.b"], "unknown": ["/c"]},
     }
     answer = await hub.http.post(TARGET, json=made.heartbeat(**told), headers=PATHS[way])
-    assert (answer.status_code, answer.json()) == (200, {"lease_seconds": 30})
+    assert (answer.status_code, answer.json()) == (200, {"lease_seconds": 30, "drain": False})
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["content-type"] == "application/json"
     [found] = await listed(hub, service_name)
@@ -38,6 +38,16 @@ async def test_both_ways_take_all_that_a_heartbeat_tells(hub: RunningHub, servic
     [instance] = (await status(hub, service_name))["instances"]
     assert (instance["applied_revision"], instance["rejected_revision"]) == (3, 4)
     assert (instance["unread_keys"], instance["unknown_keys"]) == (["/a/b"], ["/c"])
+
+
+@pytest.mark.parametrize("way", PATHS)
+async def test_both_ways_tell_an_instance_that_it_is_drained(hub: RunningHub, service_name: str, way: str) -> None:
+    made = await register(hub.http, service_name)
+    for drain in (True, False):
+        ordered = await hub.http.put(instance_path(service_name), json={"drain": drain})
+        assert ordered.status_code == 200, ordered.text
+        answer = await hub.http.post(TARGET, json=made.heartbeat(), headers=PATHS[way])
+        assert (answer.status_code, answer.json()) == (200, {"lease_seconds": 30, "drain": drain})
 
 
 async def test_the_one_in_front_is_the_one_that_is_taken(hub: RunningHub, service_name: str) -> None:

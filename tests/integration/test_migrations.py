@@ -23,7 +23,7 @@ from tests.conftest import DatabaseUrls, RunningHub, create_database, hub_settin
 from tests.integration.instances import listed, register
 
 BEFORE = "0002"
-EARLIER = ("0001", "0002")
+EARLIER = ("0001", "0002", "0005", "0006")
 
 
 async def migrated_to(version: str, database: DatabaseUrls) -> None:
@@ -59,6 +59,29 @@ async def test_a_store_of_an_earlier_version_is_migrated_with_what_it_holds(
     assert schema.status_code == 200, schema.text
     refused = await hub.http.put(f"/api/v1/config/{service_name}", json={"m": 1})
     assert refused.json()["code"] == "schema_violation"
+
+
+async def test_instances_of_an_earlier_version_are_not_drained(
+    servers: Endpoints, start_hub: Callable[..., Awaitable[RunningHub]], service_name: str
+) -> None:
+    database = await create_database(servers)
+    await migrated_to("0006", database)
+    await as_owner(
+        database,
+        lambda connection: connection.execute(
+            sa.text(
+                "INSERT INTO instances (service, environment, instance_id, generation, secret_sha256, capabilities,"
+                " labels, metadata, weight, lease_seconds, state, registered_at, seen_at, leased_at, report, change,"
+                " changed_in)"
+                " VALUES (:service, 'default', 'one', 4, '', '{}', '{}', '{}', 1, 3600, 'healthy', now(), now(), now(),"
+                " '{}', 1, 1)"
+            ),
+            {"service": service_name},
+        ),
+    )
+    hub = await start_hub(database)
+    [found] = await listed(hub, service_name)
+    assert (found["generation"], found["state"], found["drain"]) == (4, "healthy", None)
 
 
 async def test_a_hub_does_not_start_on_a_store_that_was_not_migrated(servers: Endpoints, tmp_path: Path) -> None:

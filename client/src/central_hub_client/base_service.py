@@ -189,6 +189,14 @@ class BaseService(Generic[S]):
         self._look()
 
     @property
+    def is_drained_by_operator(self) -> bool:
+        """Whether an operator took this instance out of routing (`central-hub drain`), as the hub said last.
+
+        That ends nothing, and the operator may take it back: `work` may look at it, to take no new jobs meanwhile.
+        """
+        return self._config_part is not None and self._config_part.config.is_drained
+
+    @property
     def liveness(self) -> Health:
         """Whether this process is worth keeping."""
         return _health(_reasons(self._started, "why_dead"))

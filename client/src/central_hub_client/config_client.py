@@ -278,6 +278,11 @@ class ConfigClient:
         if self._registration is not None:
             self._registration.report_soon()
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether an operator drains this instance, as the hub said with the last heartbeat. From any thread."""
+        return self._registration is not None and self._registration.is_drained
+
     def fresh_copy(self, *, is_forked: bool = False) -> "ConfigClient":
         """A client like this one, not started, that begins with what this one holds: for a forked process, whose
         threads and connections are its parent's, and for another start after `shutdown`."""

@@ -256,6 +256,14 @@ class ConfigManager(Generic[S]):
         self._keeper.report_soon()
 
     @property
+    def is_drained(self) -> bool:
+        """Whether an operator took this instance out of routing, as the hub said with the last heartbeat.
+
+        Nobody is sent to it by the hub any more. It need not end: the operator may put it back. From any thread.
+        """
+        return self._keeper.is_drained
+
+    @property
     def status(self) -> ManagerStatus:
         """Where the configuration in use comes from, how fresh it is, and what is not used and why."""
         return status_of(self._keeper, self._problem)

@@ -148,6 +148,11 @@ class Keeper(Generic[S]):
         if self.run is not None and self.run.background is not None and self.client is not None:
             self.run.background.call(self.client.report_soon)
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether an operator drains this instance."""
+        return self.client is not None and self.client.is_drained
+
     def add(self, source: ConfigSource, priority: int) -> None:
         self._sources.append(WatchedSource(priority, source))
         if self.run is not None:

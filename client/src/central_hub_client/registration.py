@@ -82,6 +82,8 @@ class Registration:
         lease_seconds: int = LEASE_SECONDS,
     ) -> None:
         self.is_fenced = False
+        self.is_drained = False
+        """Whether an operator drains this instance, as the hub said with the last heartbeat."""
         self._api = api
         self._service = service
         self._environment = environment
@@ -155,6 +157,7 @@ class Registration:
 
     async def _register(self, report: InstanceReport) -> _Incarnation:
         self._told_keys = self._told_schema = None
+        self.is_drained = False
         body = {
             "name": self._service,
             "environment": self._environment,
@@ -202,8 +205,16 @@ class Registration:
         keys = report.keys()
         if keys != self._told_keys:
             body["report"] = keys
-        await self._api.tell("POST", "/discovery/heartbeat", {}, body)
+        answer = await self._api.tell("POST", "/discovery/heartbeat", {}, body)
         self._told_keys = keys
+        self._hear(answer)
+
+    def _hear(self, answer: Any) -> None:
+        is_drained = isinstance(answer, Mapping) and answer.get("drain") is True  # an older hub says nothing of it
+        if is_drained is not self.is_drained:
+            sentence = "an operator drains this instance" if is_drained else "this instance is no longer drained"
+            logger.info("%s: service=%s instance=%s", sentence, self._service, self._instance_id)
+        self.is_drained = is_drained
 
     def _failed(self, error: CentralHubError) -> None:
         if error.code == ErrorCode.STALE_GENERATION:

@@ -14,10 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from central_hub.api.host_check import AllowedHosts
 from central_hub.api.security_headers import HEADERS
+from central_hub.api.v1.fleet import renewal
 from central_hub.api.v1.instance_bodies import Heartbeat
 from central_hub.errors import HubError
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
+from central_hub.storage.instance_values import Instance
 from central_hub_client import strict_json
 from central_hub_client.wire import API_PREFIX
 
@@ -47,12 +49,12 @@ class HotHeartbeat:
             await self._app(scope, receive, send)
             return
         first = await receive()
-        lease_seconds = self._take(grant, first)
-        if lease_seconds is None:
+        instance = self._take(grant, first)
+        if instance is None:
             await self._app(scope, _again(first, receive), send)
             return
         self._taken += 1
-        body = orjson.dumps({"lease_seconds": lease_seconds})
+        body = orjson.dumps(renewal(instance))
         described = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": [*described, *HEADERS]})
         await send({"type": "http.response.body", "body": body})
@@ -73,8 +75,8 @@ class HotHeartbeat:
         grant = self._tokens.grants.find_hash(digest, datetime.now(UTC))
         return grant if grant is not None and grant.may(Verb.REGISTER) else None
 
-    def _take(self, grant: Grant, message: Message) -> int | None:
-        """Take the heartbeat, if the message holds it whole and it is in order; the seconds of the renewed lease."""
+    def _take(self, grant: Grant, message: Message) -> Instance | None:
+        """Take the heartbeat, if the message holds it whole and it is in order; whose it is."""
         if message["type"] != "http.request" or message.get("more_body", False):
             return None
         try:
@@ -83,7 +85,7 @@ class HotHeartbeat:
         except (ValueError, HubError):
             return None  # the full stack says why
         self._coordination.beat(instance, told.reported_state, told.stance, told.key_report)
-        return instance.lease_seconds
+        return instance
 
     def _count(self) -> None:
         self._requests.labels(ROUTE, "POST", "200").inc(self._taken)

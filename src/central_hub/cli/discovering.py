@@ -159,13 +159,21 @@ def _row(instance: Mapping[str, Any]) -> tuple[str, ...]:
         instance["service"],
         instance["environment"],
         instance["instance_id"],
-        instance["state"],
+        _state(instance),
         _url(instance) or "",
         instance["zone"] or "",
         str(instance["weight"]),
         instance["version"] or instance["build"] or "",
         instance["last_seen"],
     )
+
+
+def _state(instance: Mapping[str, Any]) -> str:
+    drain = instance.get("drain")  # an older hub tells none
+    if drain is None:
+        return str(instance["state"])
+    why = "" if drain["reason"] is None else f": {drain['reason']}"
+    return f"{instance['state']} (drained by {drain['by']}{why})"
 
 
 def _url(instance: Mapping[str, Any]) -> str | None:

@@ -11,7 +11,15 @@ from weakref import WeakValueDictionary
 from central_hub.coordination.changes import Changes
 from central_hub.coordination.leases import LeaseQueue
 from central_hub.coordination.protection import kept
-from central_hub.coordination.registry import REMEMBERED_FOR, is_remembered, lease_ends, merged, renewed, state_of
+from central_hub.coordination.registry import (
+    REMEMBERED_FOR,
+    is_remembered,
+    last_state,
+    lease_ends,
+    merged,
+    renewed,
+    state_of,
+)
 from central_hub.storage.instance_values import Beat, Instance, Key, Report
 from central_hub_client.wire import HealthState
 
@@ -85,7 +93,7 @@ class Fleet:
     def as_member(self, instance: Instance, now: datetime) -> Member:
         """An instance with how it counts."""
         is_kept = instance.key in self._kept.get(instance.key[:2], ())
-        return Member(instance, instance.state if is_kept else state_of(instance, now), is_kept)
+        return Member(instance, last_state(instance) if is_kept else state_of(instance, now), is_kept)
 
     def named(self, service: str, instance_id: str, now: datetime) -> Iterator[Instance]:
         """The remembered instances of this name, one an environment at most."""
@@ -231,4 +239,4 @@ class Fleet:
 
 def _face(instance: Instance) -> tuple[object, ...]:
     """What somebody who calls it sees of an instance."""
-    return instance.generation, instance.state, instance.description, instance.deregistered_at is None
+    return instance.generation, instance.state, instance.drain, instance.description, instance.deregistered_at is None

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,12 +15,12 @@ from central_hub.connections.database import Database
 from central_hub.coordination import registry
 from central_hub.coordination.clock import FleetClock
 from central_hub.coordination.fleet import Fleet, Member, Place
-from central_hub.coordination.routing import Routed, Router
-from central_hub.errors import HubError, NotFound, StaleGeneration, StoreUnavailable
+from central_hub.coordination.routing import Routed, Router, would_leave_nobody
+from central_hub.errors import HubError, LastInstance, NotFound, StaleGeneration, StoreUnavailable
 from central_hub.security.tokens import sha256
 from central_hub.storage import consumer_schemas, hearing, instances
 from central_hub.storage.hearing import LONGEST_PAUSE
-from central_hub.storage.instance_values import Beat, Description, Instance, Key, Report, Stance
+from central_hub.storage.instance_values import Beat, Description, Drain, Instance, Key, Report, Stance
 from central_hub_client.routing.policy import Policy
 from central_hub_client.strict_json import canonical
 from central_hub_client.wire import HealthState, Position, content_hash
@@ -58,6 +58,19 @@ class Model:
         if schema is not None:
             return cls(content_hash(schema), canonical(schema).decode())
         return None if schema_hash is None else cls(schema_hash, None)
+
+
+@dataclass(frozen=True, slots=True)
+class DrainOrder:
+    """What an operator, the name of whose token is `by`, wants of an instance: out of routing, or back into it.
+
+    With `force` the last one that can be called is drained as well.
+    """
+
+    drain: bool
+    by: str
+    reason: str | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,17 +204,29 @@ class CoordinationManager:
             self._on_applied(instance, beat.stance.applied, beat.seen_at)
 
     async def describe(
-        self, instance: Instance, changes: dict[str, Any], model: Model | None, *, generation: int | None
+        self,
+        instance: Instance,
+        changes: dict[str, Any],
+        model: Model | None,
+        *,
+        generation: int | None,
+        order: DrainOrder | None = None,
     ) -> Registered:
-        """Replace parts of what an instance says of itself. Raises StaleGeneration, NotFound, StoreUnavailable."""
+        """Replace parts of what an instance says of itself, and take it out of routing or put it back.
+
+        Raises StaleGeneration, NotFound, LastInstance, StoreUnavailable.
+        """
         _fence(instance, generation)
         description = replace(instance.description, **changes)
         schema_hash = instance.schema_hash if model is None else model.hash
 
         async def work(connection: AsyncConnection) -> tuple[Instance, bool] | None:
-            changed = await instances.describe(
-                connection, instance.key, instance.generation, description, schema_hash=schema_hash
-            )
+            changed = None if order is None else await self._obey(connection, instance, order)
+            # What is known here of the description may be two seconds old: it is written only where it is to change.
+            if order is None or (changed is not None and (changes or model is not None)):
+                changed = await instances.describe(
+                    connection, instance.key, instance.generation, description, schema_hash=schema_hash
+                )
             if changed is None:
                 return None
             return changed, model is None or await self._record(connection, changed, model)
@@ -210,7 +235,11 @@ class CoordinationManager:
         if found is None:
             raise _has_moved_on()
         self._fleet.put(found[0])
-        return Registered(found[0], "", schema_needed=not found[1])
+        if order is not None:
+            _note(found[0], order)
+        # With the heartbeats that the store has not been told of.
+        known = self._fleet.find(instance.key, self.clock()) or found[0]
+        return Registered(known, "", schema_needed=not found[1])
 
     async def deregister(self, instance: Instance, *, generation: int | None) -> None:
         """End an instance. Raises StaleGeneration, NotFound, StoreUnavailable."""
@@ -341,6 +370,28 @@ class CoordinationManager:
             log.info("instances_kept_no_longer", service=service, environment=environment)
         self._told_kept = frozenset(kept)
 
+    async def _obey(self, connection: AsyncConnection, instance: Instance, order: DrainOrder) -> Instance | None:
+        if not order.drain:
+            return await instances.undrain(connection, instance.key, instance.generation)
+        service, environment, instance_id = instance.key
+        drained = await instances.drained(connection, service, environment)
+        if not order.force and would_leave_nobody(self._undrained(service, environment, drained), instance_id):
+            raise LastInstance(
+                f"without {instance_id} no instance of {service} in environment {environment} could be called: start"
+                " another one first, or force it"
+            )
+        drain = Drain(order.by, self.clock(), order.reason)
+        return await instances.drain(connection, instance.key, instance.generation, drain)
+
+    def _undrained(self, service: str, environment: str, drained: Collection[str]) -> list[Member]:
+        """The instances but those that are drained, by what the store says of that: it may not be known here yet."""
+        now = self.as_of
+        return [
+            self.fleet.as_member(replace(member.instance, drain=None), now)
+            for member in self.fleet.members(service, now)
+            if member.instance.environment == environment and member.instance.instance_id not in drained
+        ]
+
     async def _record(self, connection: AsyncConnection, instance: Instance, model: Model) -> bool:
         return await consumer_schemas.record(
             connection,
@@ -356,6 +407,19 @@ class CoordinationManager:
 def _fence(instance: Instance, generation: int | None) -> None:
     if generation is not None and generation < instance.generation:
         raise StaleGeneration("another process has registered under this instance's name since")
+
+
+def _note(instance: Instance, order: DrainOrder) -> None:
+    place = {
+        "service": instance.service,
+        "environment": instance.environment,
+        "instance": instance.instance_id,
+        "by": order.by,
+    }
+    if instance.drain is None:
+        log.info("instance_undrained", **place)
+    else:
+        log.info("instance_drained", **place, reason=instance.drain.reason)
 
 
 def _has_moved_on() -> StaleGeneration:

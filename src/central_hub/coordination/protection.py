@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from central_hub.coordination.registry import is_remembered, lease_ends
+from central_hub.coordination.registry import is_remembered, last_state, lease_ends
 from central_hub.storage.instance_values import Instance, Key
 from central_hub_client.wire import HealthState
 
@@ -28,7 +28,7 @@ def kept(instances: Iterable[Instance], share: float, now: datetime) -> frozense
     already. The one whose lease ends is kept where these are more than `share` of all that could be called then. As
     they are heard again, or others take their place, the share falls, and those that are still silent expire.
     """
-    able = [instance for instance in instances if instance.state in CALLABLE]
+    able = [instance for instance in instances if last_state(instance) in CALLABLE]
     known = [instance for instance in able if is_remembered(instance, now)]
     lapsed = sorted((instance for instance in known if lease_ends(instance) <= now), key=lease_ends)
     overdue = sorted(map(_half, known))

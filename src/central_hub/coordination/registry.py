@@ -29,8 +29,14 @@ def lease_ends(instance: Instance) -> datetime:
 
 
 def state_of(instance: Instance, now: datetime) -> HealthState:
-    """What the instance said last, or `expired` where its lease has run out."""
-    return HealthState.EXPIRED if lease_ends(instance) <= now else instance.state
+    """What the instance said last, or what became of that: `expired` where its lease has run out."""
+    return HealthState.EXPIRED if lease_ends(instance) <= now else last_state(instance)
+
+
+def last_state(instance: Instance) -> HealthState:
+    """The same, whatever has become of its lease: `draining` where it is well and an operator drains it."""
+    is_well = instance.state is not HealthState.UNHEALTHY
+    return HealthState.DRAINING if instance.drain is not None and is_well else instance.state
 
 
 def is_remembered(instance: Instance, now: datetime) -> bool:

@@ -1,11 +1,13 @@
 """Which instance this replica names to whoever asks it for one. Pure, but for whose turn it is."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from central_hub.coordination.fleet import Fleet, Member, Place
 from central_hub.errors import NoInstance
 from central_hub_client.routing.balancer import Balancer
+from central_hub_client.routing.eligibility import eligible
 from central_hub_client.routing.hash_ring import owner
 from central_hub_client.routing.policy import Choice, Draw, Fallback, NothingToCall, Policy
 from central_hub_client.wire import HealthState
@@ -40,6 +42,13 @@ class _Prepared:
 
     change: int
     balancer: Balancer[Candidate]
+
+
+def would_leave_nobody(members: Iterable[Member], instance_id: str) -> bool:
+    """Whether this is the last of `members` (those of a service in an environment) that can be called."""
+    candidates = [Candidate.of(member) for member in members]
+    others = [candidate for candidate in candidates if candidate.instance_id != instance_id]
+    return bool(eligible(candidates)) and not eligible(others)
 
 
 class Router:

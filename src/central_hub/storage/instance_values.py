@@ -56,6 +56,15 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """That an operator took an instance out of routing: the name of his token, when, and why."""
+
+    by: str
+    at: datetime
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One instance as the hub knows it. `change` counts the changes of its row: the higher one is the later.
 
@@ -79,6 +88,7 @@ class Instance:
     stance: Stance
     report: Report
     change: int
+    drain: Drain | None = None
 
     @property
     def key(self) -> Key:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from central_hub.storage.instance_values import Beat, Description, Instance, Key, Rejection, Report, Stance
+from central_hub.storage.instance_values import Beat, Description, Drain, Instance, Key, Rejection, Report, Stance
 from central_hub.storage.tables import instances
 from central_hub_client.wire import HealthState, Position
 
@@ -52,6 +52,34 @@ async def describe(
     """Replace what an incarnation says of itself. None where it is no longer the current one."""
     values = {**_columns(description), "schema_hash": schema_hash}
     return await _change(connection, key, generation, values)
+
+
+async def drain(connection: AsyncConnection, key: Key, generation: int, drain: Drain) -> Instance | None:
+    """Take an incarnation out of routing. One that is drained already stays as it is. None where it is not current."""
+    is_drained = instances.c.drained_at.is_not(None)
+    values = {"drained_at": drain.at, "drained_by": drain.by, "drain_reason": drain.reason}
+    kept = {name: sa.case((is_drained, instances.c[name]), else_=value) for name, value in values.items()}
+    return await _change(connection, key, generation, kept)
+
+
+async def undrain(connection: AsyncConnection, key: Key, generation: int) -> Instance | None:
+    """Put an incarnation back into routing. None where it is not current."""
+    return await _change(connection, key, generation, {"drained_at": None, "drained_by": None, "drain_reason": None})
+
+
+async def drained(connection: AsyncConnection, service: str, environment: str) -> set[str]:
+    """The names of the instances that are drained. Whoever else asks this of the service waits until the transaction
+    has ended: two operators must not each leave the last instance to the other."""
+    place = f"drain {service}/{environment}"
+    await connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:place, 0))"), {"place": place})
+    found = await connection.scalars(
+        sa.select(instances.c.instance_id).where(
+            instances.c.service == service,
+            instances.c.environment == environment,
+            instances.c.drained_at.is_not(None),
+        )
+    )
+    return set(found)
 
 
 async def deregister(connection: AsyncConnection, key: Key, generation: int, *, at: datetime) -> Instance | None:
@@ -179,6 +207,7 @@ def _instance(row: Any) -> Instance:
         ),
         report=Report(**{kind: tuple(keys) for kind, keys in json.loads(row.report).items()}),
         change=row.change,
+        drain=None if row.drained_at is None else Drain(row.drained_by, row.drained_at, row.drain_reason),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION: Final = "0006"
+SCHEMA_VERSION: Final = "0007"
 """The migration that this code needs: the head of `migrations/versions`."""
 
 metadata = sa.MetaData()
@@ -168,6 +168,9 @@ instances = sa.Table(
     sa.Column("report", sa.Text, nullable=False, comment="JSON text: the keys by kind"),
     sa.Column("change", sa.BigInteger, nullable=False, comment="counts the changes of this row"),
     sa.Column("changed_in", sa.BigInteger, nullable=False, comment="the transaction of the last change"),
+    sa.Column("drained_at", sa.TIMESTAMP(timezone=True), comment="when an operator took it out of routing"),
+    sa.Column("drained_by", sa.Text, comment="the name of his token"),
+    sa.Column("drain_reason", sa.Text),
 )
 
 hearing = sa.Table(

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from central_hub.coordination.fleet import Fleet
 from central_hub.coordination.registry import REMEMBERED_FOR
-from central_hub.storage.instance_values import Beat, Instance, Key
+from central_hub.storage.instance_values import Beat, Drain, Instance, Key
 from central_hub_client.wire import HealthState
 from tests.unit.coordination.fleet_members import NOW, instance
 
@@ -61,6 +61,17 @@ def test_who_is_heard_again_is_a_change_and_expires_again_later() -> None:
     assert changed(fleet, began) == {"a"}
     assert states(fleet, LEASE + SECOND) == {"a": "healthy", "b": "expired"}
     assert states(fleet, 2 * LEASE + SECOND) == {"a": "expired", "b": "expired"}
+
+
+def test_a_drain_is_a_change_and_who_is_drained_is_not_kept() -> None:
+    fleet = fleet_of("a", "b", "c", "d", "e", share=0.2)
+    began = fleet.changes.last
+    fleet.put(instance(instance_id="e", change=2, drain=Drain("ops", NOW)))
+    assert changed(fleet, began) == {"e"}
+    fleet.advance(NOW + LEASE)
+    assert states(fleet, LEASE) == {**dict.fromkeys("abcd", "kept healthy"), "e": "expired"}
+    fleet.put(instance(instance_id="d", change=2, drain=Drain("ops", NOW)))
+    assert states(fleet, LEASE)["d"] == "expired"
 
 
 def test_another_state_is_a_change_and_the_same_is_none() -> None:

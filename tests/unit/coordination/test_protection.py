@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from central_hub.coordination.protection import LEAST, kept
 from central_hub.coordination.registry import REMEMBERED_FOR, lease_ends
-from central_hub.storage.instance_values import Instance
+from central_hub.storage.instance_values import Drain, Instance
 from central_hub_client.wire import HealthState
 from tests.unit.coordination.fleet_members import NOW, instance
 
@@ -46,6 +46,12 @@ def test_the_first_whose_lease_ends_is_kept_already_as_the_others_are_overdue() 
 def test_it_takes_more_than_the_share_and_more_than_a_few(silent: int, heard_of: int, expected: str) -> None:
     instances = [heard(name, 40) for name in "abcdefg"[:silent]] + [heard(name, 1) for name in "tuvwxyz"[:heard_of]]
     assert names(instances) == expected
+
+
+def test_who_was_drained_before_falls_silent_on_purpose() -> None:
+    drained = [heard(name, 40, drain=Drain("ops", BEFORE)) for name in "abcd"]
+    assert names(drained) == ""
+    assert names([*drained, heard("e", 40), heard("z", 1)]) == ""
 
 
 def test_those_that_crash_one_after_the_other_are_not_kept_however_many_they_become() -> None:

@@ -10,6 +10,7 @@ from central_hub.coordination.registry import (
     REMEMBERED_FOR,
     heard,
     is_remembered,
+    lease_ends,
     merged,
     prove,
     renewed,
@@ -17,7 +18,7 @@ from central_hub.coordination.registry import (
 )
 from central_hub.errors import Forbidden, HubError, NotFound, StaleGeneration
 from central_hub.security.tokens import sha256
-from central_hub.storage.instance_values import Beat, Stance
+from central_hub.storage.instance_values import Beat, Drain, Stance
 from central_hub_client.wire import HealthState, Position
 from tests.unit.coordination.fleet_members import NOW, SECRET, beats, instance, states
 
@@ -31,6 +32,16 @@ def test_an_instance_is_silent_from_the_moment_its_lease_ends(lease: int, micros
     end = NOW + timedelta(seconds=lease)
     assert state_of(found, end - timedelta(microseconds=microseconds + 1)) is found.state
     assert state_of(found, end + timedelta(microseconds=microseconds)) is HealthState.EXPIRED
+
+
+@given(states, beats())
+def test_a_drained_instance_drains_whatever_it_says_as_long_as_it_is_well(state: HealthState, beat: Beat) -> None:
+    drained = renewed(instance(state=state, drain=Drain("ops", NOW)), beat)
+    assert drained.drain == Drain("ops", NOW)
+    shown = HealthState.UNHEALTHY if drained.state is HealthState.UNHEALTHY else HealthState.DRAINING
+    end = lease_ends(drained)
+    assert state_of(drained, end - timedelta(microseconds=1)) is shown
+    assert state_of(drained, end) is HealthState.EXPIRED
 
 
 def test_who_said_goodbye_or_was_silent_too_long_is_not_spoken_of() -> None:

@@ -10,11 +10,18 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from central_hub.api.auth import authorise_instances, needs
 from central_hub.api.body import JSON, Body, strict_body
 from central_hub.api.v1.bodies import parse
-from central_hub.api.v1.fleet import InstancePage, described
+from central_hub.api.v1.fleet import InstancePage, described, renewal
 from central_hub.api.v1.instance_bodies import Heartbeat, Redescription, Registration
 from central_hub.api.v1.openapi import PROBLEMS, request_body
 from central_hub.api.v1.openapi_fleet import DESCRIBED, INSTANCES, REGISTERED, RENEWED, ROUTED
-from central_hub.api.v1.queries import DeregisterQuery, DocumentQuery, InstancesQuery, NoQuery, RouteQuery, Runnable
+from central_hub.api.v1.queries import (
+    DeregisterQuery,
+    InstancesQuery,
+    NoQuery,
+    RedescriptionQuery,
+    RouteQuery,
+    Runnable,
+)
 from central_hub.coordination.manager import Model
 from central_hub.errors import InvalidName, StoreUnavailable
 from central_hub.security.tokens import Grant, Verb
@@ -72,7 +79,7 @@ def routes(hub: CentralHubService) -> APIRouter:
         authorise_instances(grant, asked.service, None)
         instance = await hub.coordination.prove(asked.claim, grant.covers)
         hub.coordination.beat(instance, asked.reported_state, asked.stance, asked.key_report)
-        return _json({"lease_seconds": instance.lease_seconds})
+        return _json(renewal(instance))
 
     @router.get("/", responses=INSTANCES)
     async def list_all(grant: Reader, query: Annotated[InstancesQuery, Query()]) -> Response:
@@ -117,13 +124,23 @@ def routes(hub: CentralHubService) -> APIRouter:
         service: ServicePath,
         instance_id: InstancePath,
         body: JsonBody,
-        query: Annotated[DocumentQuery, Query()],
+        query: Annotated[RedescriptionQuery, Query()],
     ) -> Response:
-        """Replace those parts of an instance's description that the body names."""
+        """Replace those parts of an instance's description that the body names; or drain it, or take that back.
+
+        A drained instance is listed as `draining` and not routed to; it hears of it with its next heartbeat. 409
+        `no_instance` where nobody else could be called.
+        """
         asked = parse(Redescription, body.value)
         authorise_instances(grant, service, query.environment)
         instance = await hub.coordination.find((service, query.environment, _checked(instance_id)))
-        made = await hub.coordination.describe(instance, asked.changes, asked.model, generation=asked.generation)
+        made = await hub.coordination.describe(
+            instance,
+            asked.changes,
+            asked.model,
+            generation=asked.generation,
+            order=asked.order(grant.name, force=query.force),
+        )
         await _hear_of(hub, asked.model)
         shown = described(hub.coordination.member(made.instance))
         return _json(shown | {"schema_needed": made.schema_needed})

@@ -57,7 +57,7 @@ class InstancePage:
 def described(member: Member) -> dict[str, Any]:
     """An instance as it is listed."""
     instance = member.instance
-    description = instance.description
+    description, drain = instance.description, instance.drain
     return {
         "service": instance.service,
         "environment": instance.environment,
@@ -80,7 +80,13 @@ def described(member: Member) -> dict[str, Any]:
         "lease_ends": rfc3339(lease_ends(instance)),
         "registered_at": rfc3339(instance.registered_at),
         "last_seen": rfc3339(instance.seen_at),
+        "drain": None if drain is None else {"by": drain.by, "at": rfc3339(drain.at), "reason": drain.reason},
     }
+
+
+def renewal(instance: Instance) -> dict[str, Any]:
+    """What an instance is answered to its heartbeat."""
+    return {"lease_seconds": instance.lease_seconds, "drain": instance.drain is not None}
 
 
 def told(

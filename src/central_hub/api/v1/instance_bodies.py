@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from central_hub.api.v1.queries import Environment, Label, Runnable, Text
-from central_hub.coordination.manager import Claim, Model
+from central_hub.coordination.manager import Claim, DrainOrder, Model
 from central_hub.storage.instance_values import Description, Rejection, Report, Stance
 from central_hub_client import strict_json
 from central_hub_client.strict_json import MAX_INTEGER, escape_pointer
@@ -117,6 +117,16 @@ class Redescription(Described):
     """The fields that are told replace those that were; with `generation`, only of that incarnation."""
 
     generation: Generation | None = None
+    drain: bool | None = Field(
+        default=None,
+        description="Take it out of routing, whatever its heartbeats say, or put it back. A new registration is not"
+        " drained.",
+    )
+    reason: Annotated[Text, Field(max_length=200)] | None = Field(default=None, description="With `drain`: why.")
+
+    def order(self, by: str, *, force: bool) -> DrainOrder | None:
+        """What is to be done about routing, wanted by the token of this name."""
+        return None if self.drain is None else DrainOrder(self.drain, by, self.reason, force)
 
 
 class Applied(Lenient):

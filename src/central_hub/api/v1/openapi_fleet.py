@@ -39,6 +39,13 @@ _INSTANCE_FIELDS: Final[dict[str, Any]] = {
     "lease_ends": _TIME,
     "registered_at": _TIME,
     "last_seen": _TIME,
+    "drain": {
+        "anyOf": [
+            object_schema("by at reason", {"by": _TEXT, "at": _TIME, "reason": _OPTIONAL}),
+            {"type": "null"},
+        ],
+        "description": "Who took it out of routing, and when: the name of his token.",
+    },
 }
 _INSTANCE: Final = object_schema(" ".join(_INSTANCE_FIELDS), _INSTANCE_FIELDS)
 _SCHEMA_NEEDED: Final = {"type": "boolean", "description": "Only the schema's hash was told, and is not known: PUT it."}
@@ -60,7 +67,16 @@ REGISTERED: Final[Responses] = {
 }
 
 RENEWED: Final[Responses] = {
-    200: ok("The lease was renewed.", object_schema("lease_seconds", {"lease_seconds": _COUNT}))
+    200: ok(
+        "The lease was renewed.",
+        object_schema(
+            "lease_seconds drain",
+            {
+                "lease_seconds": _COUNT,
+                "drain": {"type": "boolean", "description": "An operator drains this instance: nobody is sent to it."},
+            },
+        ),
+    )
 }
 
 DESCRIBED: Final[Responses] = {

@@ -208,5 +208,9 @@ class RouteQuery(DocumentQuery):
         return self
 
 
+class RedescriptionQuery(DocumentQuery):
+    force: bool = Field(default=False, description="Drain it even where no other instance can be called.")
+
+
 class DeregisterQuery(DocumentQuery):
     generation: int | None = Field(default=None, ge=1, le=2**53, description="Only this incarnation.")

@@ -241,7 +241,9 @@ async def test_a_hub_that_starts_without_its_store_says_so_and_comes_up_with_it(
         hub.launch()
         await until(lambda: hub.log().count("waiting_for_store") > waited_before, within=30)
         answer = await hub.http.get("/health/ready")
-        assert (answer.status_code, answer.json()) == (503, {"state": "starting"})
+        assert (answer.status_code, answer.json()["state"]) == (503, "starting")
+        [reason] = answer.json()["reasons"]
+        assert reason.startswith("postgres: not reached (")
         assert (await hub.http.get("/health/live")).status_code == 200
         for path in (f"/api/v1/config/{service_name}", "/health"):
             answer = await hub.http.get(path)

@@ -110,7 +110,7 @@ def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
 
 def cause_of(error: BaseException) -> str:
     """What is behind a StoreUnavailable, in a word: a driver's text may hold the address with credentials."""
-    while error.__cause__ is not None:
+    while isinstance(error.__cause__, Exception):  # beneath a time-out there is a cancellation, which says nothing
         error = error.__cause__
     return type(error).__name__
 

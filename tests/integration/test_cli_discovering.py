@@ -8,7 +8,14 @@ __all__ = ["cli"]
 
 
 async def test_instances_are_listed_with_where_and_how_they_are(cli: Run, hub: RunningHub, service_name: str) -> None:
-    told = {"host": "10.0.0.7", "port": 8080, "zone": "eu-1", "version": "1.4.0", "labels": {"team": "data"}}
+    told = {
+        "host": "10.0.0.7",
+        "port": 8080,
+        "zone": "eu-1",
+        "version": "1.4.0",
+        "labels": {"team": "data"},
+        "metadata": {"gpu": True},
+    }
     await beat(hub.http, await register(hub.http, service_name, "a", **told, weight=3, capabilities=["bars"]))
     await register(hub.http, service_name, "b", environment="staging", build="4f2a")
     shown = await cli("instances", service_name)
@@ -21,6 +28,8 @@ async def test_instances_are_listed_with_where_and_how_they_are(cli: Run, hub: R
         (("--state", "healthy"), ["a"]),
         (("--zone", "eu-1", "--capability", "bars", "--label", "team=data"), ["a"]),
         (("--label", "team=risk"), []),
+        (("--metadata", "gpu=true"), ["a"]),
+        (("--metadata", "gpu=false"), []),
     ):
         found = await cli("instances", service_name, *filters, "--json")
         assert [instance["instance_id"] for instance in found.json] == names

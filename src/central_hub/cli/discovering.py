@@ -22,7 +22,7 @@ def parse_runnable(name: str) -> str:
 def parse_label(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise typer.BadParameter(f"{text!r}: a label is written name=value")
+        raise typer.BadParameter(f"{text!r} is not name=value")
     return name, value
 
 
@@ -55,6 +55,16 @@ Labels = Annotated[
         show_default=False,
     ),
 ]
+Metadata = Annotated[
+    list[Any] | None,
+    typer.Option(
+        "--metadata",
+        parser=parse_label,
+        metavar="NAME=VALUE",
+        help="Only those whose metadata says so; what is no text is written as JSON. Repeatable.",
+        show_default=False,
+    ),
+]
 AnyPolicy = Annotated[
     Policy | None,
     typer.Option(
@@ -83,6 +93,7 @@ def instances(
     capability: Capability = None,
     zone: Zone = None,
     labels: Labels = None,
+    metadata: Metadata = None,
 ) -> None:
     """List instances: where they are, what they run, and how they are."""
     filters: dict[str, Any] = {
@@ -91,6 +102,7 @@ def instances(
         "capability": capability,
         "zone": zone,
         **{f"label.{name}": value for name, value in labels or ()},
+        **{f"metadata.{name}": value for name, value in metadata or ()},
     }
     found = list(listed(session, service, **filters))
     if session.output.as_json:

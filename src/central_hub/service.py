@@ -49,6 +49,7 @@ from central_hub.validation.checker import SchemaChecker
 from central_hub.validation.consumer_checker import ConsumerChecker
 from central_hub_client.backoff import Backoff
 from central_hub_client.base_service import BaseService, PartFailed, Steps
+from central_hub_client.wire import HealthState
 
 BEAT_SECONDS: Final = 5.0
 ALIVE_FOR: Final = timedelta(minutes=2)
@@ -64,7 +65,7 @@ log = structlog.get_logger()
 class Health:
     """What `/health` says, measured when it is asked."""
 
-    state: str
+    state: HealthState
     reasons: list[str]
 
 
@@ -140,9 +141,9 @@ class CentralHubService(BaseService[None]):
     def health(self) -> Health:
         """How this replica is, with reasons."""
         if self.draining.is_set():
-            return Health("draining", ["the hub is shutting down"])
+            return Health(HealthState.DRAINING, ["the hub is shutting down"])
         if not (self.tail.is_loaded and self.tokens.is_loaded and self.coordination.is_loaded):
-            return Health("starting", self._why_not_loaded())
+            return Health(HealthState.STARTING, self._why_not_loaded())
         reasons = []
         if self.tail.fenced is not None:
             reasons.append(self.tail.fenced)
@@ -153,7 +154,7 @@ class CentralHubService(BaseService[None]):
             reasons.append(f"nats: {nats.reason}")
         if self.announcer.pending and nats.ok is False:
             reasons.append(f"nats: {self.announcer.pending} changes wait to be announced")
-        return Health("degraded" if reasons else "healthy", reasons)
+        return Health(HealthState.DEGRADED if reasons else HealthState.HEALTHY, reasons)
 
     def health_report(self) -> dict[str, Any]:
         """Everything about this replica's health, as it is answered."""

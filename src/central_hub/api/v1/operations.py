@@ -13,6 +13,7 @@ from central_hub.api.v1.queries import AuditQuery, NoQuery
 from central_hub.audit.chain import Record
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
+from central_hub_client.wire import HealthState
 
 Admin = Annotated[Grant, Depends(needs(Verb.ADMIN))]
 Reader = Annotated[Grant, Depends(needs(Verb.READ))]
@@ -31,7 +32,7 @@ def health_routes(hub: CentralHubService) -> APIRouter:
     async def ready() -> Response:
         """Whether this replica serves reads, be they stale. Needs no token."""
         health = hub.health()
-        if health.state in ("starting", "draining"):
+        if health.state in (HealthState.STARTING, HealthState.DRAINING):
             return _json({"state": health.state, "reasons": health.reasons}, 503)
         return _json({"state": "ready"})
 

@@ -25,7 +25,7 @@ UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
 ONE = "/api/v1/config/{service}"
 INSTANCE = "/api/v1/discovery/{service}/{instance_id}"
 CONTRACTS = "/api/v1/config/contracts/{service}"
-FLEET = ("/api/v1/config/status/", "/api/v1/config/contracts/", "/api/v1/discovery/")
+FLEET = ("/api/v1/config/status/", "/api/v1/config/contracts/", "/api/v1/discovery/", "/api/v1/health/")
 """Routes that `_global` has no part in: nobody runs it."""
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 JSON_PATCH = {"Content-Type": "application/json-patch+json"}
@@ -107,6 +107,7 @@ WAYS = [
     Way(Verb.WRITE, "DELETE", "/api/v1/config/schema/{service}"),
     read("/api/v1/config/status/{service}"),
     read("/api/v1/discovery/{service}"),
+    Way(Verb.READ, "GET", "/api/v1/health/services/{service}", also=frozenset({404})),
     Way(Verb.READ, "GET", "/api/v1/discovery/{service}/route", also=frozenset({503})),
     read(CONTRACTS),
     update(f"{CONTRACTS}/pin", builds=[]),
@@ -139,6 +140,7 @@ OTHER_ROUTES: dict[Route, Verb | None] = {
     ("GET", "/api/v1/metrics"): Verb.READ,
     ("GET", "/api/v1/keys"): Verb.READ,
     ("GET", "/api/v1/discovery/"): Verb.READ,
+    ("GET", "/api/v1/health/services"): Verb.READ,
     ("GET", "/api/v1/config/history"): Verb.READ,
     ("GET", "/api/v1/config/export"): Verb.READ,
     ("POST", "/api/v1/config/rollback"): Verb.WRITE,

@@ -20,7 +20,17 @@ from central_hub.api.problems import MEDIA_TYPE, problem_body, problem_headers
 from central_hub.api.reference_page import POLICY, reference_page
 from central_hub.api.security_headers import SecurityHeaders
 from central_hub.api.telemetry import Telemetry
-from central_hub.api.v1 import config, contracts, discovery, listing, operations, schemas, tokens, transactions
+from central_hub.api.v1 import (
+    config,
+    contracts,
+    discovery,
+    listing,
+    operations,
+    schemas,
+    service_health,
+    tokens,
+    transactions,
+)
 from central_hub.api.v1.openapi import add_components
 from central_hub.errors import Finding, HubError, InvalidRequest, NotFound
 from central_hub.service import CentralHubService
@@ -80,6 +90,7 @@ def create_routes(hub: CentralHubService) -> FastAPI:
         listing.routes,
         config.routes,
         discovery.routes,
+        service_health.routes,
         tokens.routes,
         operations.routes,
     ):

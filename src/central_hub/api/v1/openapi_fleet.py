@@ -125,6 +125,64 @@ ROUTED: Final[Responses] = {
     )
 }
 
+_STATE: Final = {"enum": [str(state) for state in HealthState]}
+_SUMMARY_FIELDS: Final[dict[str, Any]] = {
+    "environment": _TEXT,
+    "state": _STATE,
+    "reason": _TEXT,
+    "counts": object_schema(" ".join(HealthState), dict.fromkeys(HealthState, _COUNT)),
+    "callable": _COUNT | {"description": "How many of the instances calls may be routed to."},
+}
+_NEXT: Final = {"type": ["string", "null"], "description": "`after` of the next page."}
+
+SERVICES_HEALTH: Final[Responses] = {
+    200: ok(
+        "Services by name and environment.",
+        object_schema(
+            "services next",
+            {
+                "services": {
+                    "type": "array",
+                    "items": object_schema(
+                        " ".join(["service", *_SUMMARY_FIELDS]), {"service": _TEXT, **_SUMMARY_FIELDS}
+                    ),
+                },
+                "next": _NEXT,
+            },
+        ),
+    )
+}
+
+SERVICE_HEALTH: Final[Responses] = {
+    200: ok(
+        "The service by environment, and its instances by environment and name.",
+        object_schema(
+            "service environments instances next",
+            {
+                "service": _TEXT,
+                "environments": {
+                    "type": "array",
+                    "items": object_schema(" ".join(_SUMMARY_FIELDS), _SUMMARY_FIELDS),
+                },
+                "instances": {
+                    "type": "array",
+                    "items": object_schema(
+                        "environment instance_id state reason last_seen",
+                        {
+                            "environment": _TEXT,
+                            "instance_id": _TEXT,
+                            "state": _STATE,
+                            "reason": _OPTIONAL | {"description": "Null where it is healthy and called."},
+                            "last_seen": _TIME,
+                        },
+                    ),
+                },
+                "next": _NEXT,
+            },
+        ),
+    )
+}
+
 _STANDINGS: Final = [str(standing) for standing in Standing]
 
 STATUS: Final[Responses] = {

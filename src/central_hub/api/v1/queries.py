@@ -197,6 +197,12 @@ class InstancesQuery(BaseModel):
         return {name.removeprefix(prefix): value for name, value in extra.items() if name.startswith(prefix)}
 
 
+class HealthQuery(NoQuery):
+    environment: Environment | None = Field(default=None, description="By default all that the token covers.")
+    after: Text | None = Field(default=None, description="`next` of the page before.")
+    limit: int = Field(default=1_000, ge=1, le=1_000)
+
+
 class RouteQuery(DocumentQuery):
     policy: Policy = Field(default=Policy.ROUND_ROBIN, description="How one of several is chosen.")
     key: Text | None = Field(default=None, description="For `consistent_hash`: the same key, the same instance.")

@@ -41,6 +41,12 @@ class Metrics:
             buckets=_APPLY_BUCKETS,
             registry=self.registry,
         )
+        self.health_checks = Counter(
+            "central_hub_health_checks",
+            "Checks of health endpoints by this replica, by what came of them: passed, failed, or unmeasured.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.watchers = Gauge("central_hub_watchers", "Open streams of server-sent events.", registry=self.registry)
         self.loop_lag_seconds = Gauge(
             "central_hub_event_loop_lag_seconds",

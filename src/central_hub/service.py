@@ -32,7 +32,9 @@ from central_hub.config.snapshot import Key, Representation, Snapshot
 from central_hub.config.store import ConfigStore
 from central_hub.config.tail import Tail
 from central_hub.connections.database import cause_of
+from central_hub.connections.health_probe import HealthProbe, Probed
 from central_hub.connections.manager import ConnectionManager
+from central_hub.coordination.health_checker import HealthChecker
 from central_hub.coordination.manager import CoordinationManager
 from central_hub.coordination.time_to_apply import TimeToApply
 from central_hub.errors import StartupRefused, StoreUnavailable
@@ -53,6 +55,8 @@ from central_hub_client.wire import HealthState
 
 BEAT_SECONDS: Final = 5.0
 ALIVE_FOR: Final = timedelta(minutes=2)
+AT_WORK_FOR: Final = timedelta(seconds=15)
+"""A replica not heard of for so long has its instances checked by the others."""
 KNOWN_FOR: Final = timedelta(days=30)
 _HOUSEKEEPING_SECONDS: Final = 3600.0
 _LAG_SECONDS: Final = 0.5
@@ -91,6 +95,8 @@ class CentralHubService(BaseService[None]):
         self.coordination = CoordinationManager(
             database, on_applied=self.time_to_apply.applied, protect_share=settings.protect_share
         )
+        self.probe = HealthProbe()
+        self.checks = HealthChecker(self.coordination, self.probe.ask, self._key.id, on_probed=self._probed)
         self.consumer_checker = ConsumerChecker()
         self.contracts = Contracts(database, self.consumer_checker, self.instances_of)
         self.store = ConfigStore(
@@ -102,6 +108,7 @@ class CentralHubService(BaseService[None]):
         self._tasks: list[asyncio.Task[None]] = []
         self._measure()
         self.add(Steps(stop=database.close), name="database")
+        self.add(Steps(stop=self.probe.close), name="probe")
         self.add(Steps(stop=self.schema_checker.stop), name="schemas")
         self.add(Steps(stop=self.consumer_checker.stop), name="consumers")
         self.add(Steps(start=self._load_when_there), name="store", start_seconds=None)
@@ -203,6 +210,8 @@ class CentralHubService(BaseService[None]):
         self._spawn("stream", self.announcer.watch_stream())
         self._spawn("bookmarks", self.announcer.send_bookmarks())
         self._spawn("coordination", self.coordination.run())
+        if self.settings.active_checks:
+            self._spawn("checks", self.checks.run())
         self._spawn("contracts", self.contracts.run(lambda: View.of(self.tail.snapshot)))
         self._spawn("replica", self._stay_known())
         self._spawn("housekeeping", self._keep_house())
@@ -257,13 +266,20 @@ class CentralHubService(BaseService[None]):
         for position in sorted(updated_at):
             self.time_to_apply.committed(position, datetime.fromisoformat(updated_at[position]))
 
+    def _probed(self, probed: Probed) -> None:
+        outcome = "unmeasured" if probed.ok is None else "passed" if probed.ok else "failed"
+        self.metrics.health_checks.labels(outcome).inc()
+
     def _is_signed_by_a_replica(self, payload: bytes, signature: str, key_id: str) -> bool:
         public_key = self._key.public_key if key_id == self._key.id else self._replica_keys.get(key_id)
         return public_key is not None and is_signed(payload, signature, public_key)
 
     async def _read_replica_keys(self) -> None:
         async with self.connections.database.reading() as connection:
-            alive = await replicas.alive(connection, since=datetime.now(UTC) - ALIVE_FOR)
+            now = datetime.now(UTC)
+            alive = await replicas.alive(connection, since=now - ALIVE_FOR)
+            at_work = await replicas.alive(connection, since=now - AT_WORK_FOR)
+        self.checks.schedule.share_with(key.id for key in at_work)
         self._replica_keys = {key.id: key.public_key for key in alive}
 
     async def _stay_known(self) -> None:

@@ -70,6 +70,10 @@ class HubSettings(BaseSettings):
         description="Where more than this share of a service's instances fall silent at once, they stay listed as they "
         "were last known; 1 keeps none.",
     )
+    active_checks: bool = Field(
+        default=True,
+        description="Whether the health endpoints of instances are asked; the same at every replica.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
 

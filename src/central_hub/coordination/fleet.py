@@ -9,6 +9,7 @@ from datetime import datetime
 from weakref import WeakValueDictionary
 
 from central_hub.coordination.changes import Changes
+from central_hub.coordination.check_result import ends, refutes
 from central_hub.coordination.leases import LeaseQueue
 from central_hub.coordination.protection import kept
 from central_hub.coordination.registry import (
@@ -19,6 +20,7 @@ from central_hub.coordination.registry import (
     merged,
     renewed,
     state_of,
+    unleased_state,
 )
 from central_hub.storage.instance_values import Beat, Instance, Key, Report
 from central_hub_client.wire import HealthState
@@ -93,7 +95,12 @@ class Fleet:
     def as_member(self, instance: Instance, now: datetime) -> Member:
         """An instance with how it counts."""
         is_kept = instance.key in self._kept.get(instance.key[:2], ())
-        return Member(instance, last_state(instance) if is_kept else state_of(instance, now), is_kept)
+        return Member(instance, unleased_state(instance, now) if is_kept else state_of(instance, now), is_kept)
+
+    def instances(self) -> Iterator[Instance]:
+        """All that are known, also those that are not spoken of."""
+        for known in self._instances.values():
+            yield from known.values()
 
     def named(self, service: str, instance_id: str, now: datetime) -> Iterator[Instance]:
         """The remembered instances of this name, one an environment at most."""
@@ -120,10 +127,12 @@ class Fleet:
         held = known[beat.key]
         known[beat.key] = renewed(held, beat)
         self._unwritten[beat.key] = merged(self._unwritten.get(beat.key), beat)
-        if beat.state is not None and beat.state is not held.state:
+        found = known[beat.key]
+        if (beat.state is not None and beat.state is not held.state) or _is_refuted(found) != _is_refuted(held):
             self.changes.note(beat.key)
-        if beat.key in self._lapsed.get(beat.key[:2], ()):
-            self._revive(known[beat.key])
+        self._watch_check(found)
+        if lease_ends(found) != lease_ends(held) and beat.key in self._lapsed.get(beat.key[:2], ()):
+            self._revive(found)
 
     def take_unwritten(self) -> list[Beat]:
         """The heartbeats to write now. They are the caller's to bring back if that fails."""
@@ -158,8 +167,12 @@ class Fleet:
                 self._drop(key)
             elif lease_ends(instance) <= now:
                 self._lapse(instance)
+            elif _is_refuted(instance) and instance.check is not None and ends(instance.check) <= now:
+                self.changes.note(key)
+                self._queue.schedule(key, lease_ends(instance))
             else:
                 self._queue.schedule(key, lease_ends(instance))
+                self._watch_check(instance)
         while self._undecided:
             self._decide(self._undecided.pop(), now)
 
@@ -182,6 +195,12 @@ class Fleet:
             self._undecide(row.key)
         if held is None or lease_ends(found) != lease_ends(held):
             self._revive(found)
+        self._watch_check(found)
+
+    def _watch_check(self, instance: Instance) -> None:
+        """Look at it when its check says nothing any more."""
+        if instance.check is not None and _is_refuted(instance):
+            self._queue.schedule(instance.key, ends(instance.check))
 
     def _revive(self, instance: Instance) -> None:
         """Its lease runs until another moment than was known."""
@@ -239,4 +258,10 @@ class Fleet:
 
 def _face(instance: Instance) -> tuple[object, ...]:
     """What somebody who calls it sees of an instance."""
-    return instance.generation, instance.state, instance.drain, instance.description, instance.deregistered_at is None
+    is_there = instance.deregistered_at is None
+    state = instance.state, instance.drain, _is_refuted(instance)
+    return instance.generation, state, instance.description, is_there
+
+
+def _is_refuted(instance: Instance) -> bool:
+    return refutes(last_state(instance), instance.check)

@@ -20,7 +20,7 @@ from central_hub.errors import HubError, LastInstance, NotFound, StaleGeneration
 from central_hub.security.tokens import sha256
 from central_hub.storage import consumer_schemas, hearing, instances
 from central_hub.storage.hearing import LONGEST_PAUSE
-from central_hub.storage.instance_values import Beat, Description, Drain, Instance, Key, Report, Stance
+from central_hub.storage.instance_values import Beat, Check, Description, Drain, Instance, Key, Report, Stance
 from central_hub_client.routing.policy import Policy
 from central_hub_client.strict_json import canonical
 from central_hub_client.wire import HealthState, Position, content_hash
@@ -202,6 +202,10 @@ class CoordinationManager:
         self._fleet.beat(beat)
         if beat.stance is not None and beat.stance.applied is not None:
             self._on_applied(instance, beat.stance.applied, beat.seen_at)
+
+    def checked(self, instance: Instance, check: Check) -> None:
+        """Take the result of a check of this incarnation. It is written with the next turn, and renews no lease."""
+        self._fleet.beat(Beat(instance.key, instance.generation, instance.seen_at, check=check))
 
     async def describe(
         self,

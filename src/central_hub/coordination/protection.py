@@ -12,11 +12,10 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final
 
+from central_hub.coordination.check_result import CALLABLE
 from central_hub.coordination.registry import is_remembered, last_state, lease_ends
 from central_hub.storage.instance_values import Instance, Key
-from central_hub_client.wire import HealthState
 
-CALLABLE: Final = frozenset({HealthState.HEALTHY, HealthState.DEGRADED})
 LEAST: Final = 3
 """Fewer than these are no fleet that went away at once: they crashed."""
 

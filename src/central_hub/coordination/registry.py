@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Final
 
+from central_hub.coordination.check_result import known, refutes
 from central_hub.errors import Forbidden, NotFound, StaleGeneration
-from central_hub.storage.instance_values import Beat, Instance
+from central_hub.storage.instance_values import Beat, Check, Instance
 from central_hub_client.wire import HealthState
 
 REMEMBERED_FOR: Final = timedelta(hours=1)
@@ -29,12 +30,18 @@ def lease_ends(instance: Instance) -> datetime:
 
 
 def state_of(instance: Instance, now: datetime) -> HealthState:
-    """What the instance said last, or what became of that: `expired` where its lease has run out."""
-    return HealthState.EXPIRED if lease_ends(instance) <= now else last_state(instance)
+    """How an instance counts: as it last was unless its checks refute it, or `expired` where its lease has run out."""
+    return HealthState.EXPIRED if lease_ends(instance) <= now else unleased_state(instance, now)
+
+
+def unleased_state(instance: Instance, now: datetime) -> HealthState:
+    """The same, whatever has become of its lease."""
+    said = last_state(instance)
+    return HealthState.UNHEALTHY if refutes(said, known(instance.check, now)) else said
 
 
 def last_state(instance: Instance) -> HealthState:
-    """The same, whatever has become of its lease: `draining` where it is well and an operator drains it."""
+    """What the instance said last: `draining` where it is well and an operator drains it."""
     is_well = instance.state is not HealthState.UNHEALTHY
     return HealthState.DRAINING if instance.drain is not None and is_well else instance.state
 
@@ -71,6 +78,7 @@ def renewed(instance: Instance, beat: Beat) -> Instance:
         state=beat.state or instance.state,
         stance=instance.stance if beat.stance is None else beat.stance,
         report=instance.report if beat.report is None else beat.report,
+        check=_later(instance.check, beat.check),
     )
 
 
@@ -98,4 +106,11 @@ def merged(earlier: Beat | None, later: Beat) -> Beat:
         state=later.state or earlier.state,
         stance=earlier.stance if later.stance is None else later.stance,
         report=earlier.report if later.report is None else later.report,
+        check=_later(earlier.check, later.check),
     )
+
+
+def _later(one: Check | None, other: Check | None) -> Check | None:
+    if one is None or other is None:
+        return one or other
+    return one if one.at > other.at else other

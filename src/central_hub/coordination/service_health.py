@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from central_hub.coordination.check_result import CALLABLE
 from central_hub.coordination.fleet import Member
-from central_hub.coordination.protection import CALLABLE
 from central_hub_client.wire import HealthState
 
 

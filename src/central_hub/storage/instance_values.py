@@ -65,6 +65,21 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """What the hub found out when it asked an instance's health endpoint last.
+
+    `state` is None where nothing could be measured. `against` counts the results in a row that speak against it:
+    failures of one that counts as healthy, successes of one that counts as unhealthy.
+    """
+
+    state: HealthState | None
+    against: int
+    reason: str | None
+    at: datetime
+    latency_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One instance as the hub knows it. `change` counts the changes of its row: the higher one is the later.
 
@@ -89,6 +104,7 @@ class Instance:
     report: Report
     change: int
     drain: Drain | None = None
+    check: Check | None = None
 
     @property
     def key(self) -> Key:
@@ -105,3 +121,4 @@ class Beat:
     state: HealthState | None = None
     stance: Stance | None = None
     report: Report | None = None
+    check: Check | None = None

@@ -11,7 +11,17 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from central_hub.storage.instance_values import Beat, Description, Drain, Instance, Key, Rejection, Report, Stance
+from central_hub.storage.instance_values import (
+    Beat,
+    Check,
+    Description,
+    Drain,
+    Instance,
+    Key,
+    Rejection,
+    Report,
+    Stance,
+)
 from central_hub.storage.tables import instances
 from central_hub_client.wire import HealthState, Position
 
@@ -108,6 +118,11 @@ async def beat(connection: AsyncConnection, beats: Sequence[Beat]) -> None:
             "rejected_epochs": [stance.rejected and stance.rejected.position.epoch for stance in stances],
             "rejected_revisions": [stance.rejected and stance.rejected.position.revision for stance in stances],
             "rejected_reasons": [stance.rejected and stance.rejected.reason for stance in stances],
+            "check_states": [beat.check and beat.check.state for beat in beats],
+            "check_againsts": [beat.check and beat.check.against for beat in beats],
+            "check_reasons": [beat.check and beat.check.reason for beat in beats],
+            "check_ats": [beat.check and beat.check.at for beat in beats],
+            "check_latencies": [beat.check and beat.check.latency_ms for beat in beats],
             "reports": [None if beat.report is None else _text(asdict(beat.report)) for beat in beats],
         },
     )
@@ -208,6 +223,17 @@ def _instance(row: Any) -> Instance:
         report=Report(**{kind: tuple(keys) for kind, keys in json.loads(row.report).items()}),
         change=row.change,
         drain=None if row.drained_at is None else Drain(row.drained_by, row.drained_at, row.drain_reason),
+        check=None if row.check_at is None else _check(row),
+    )
+
+
+def _check(row: Any) -> Check:
+    return Check(
+        None if row.check_state is None else HealthState(row.check_state),
+        row.check_against,
+        row.check_reason,
+        row.check_at,
+        row.check_latency_ms,
     )
 
 
@@ -249,11 +275,14 @@ WITH beat AS MATERIALIZED (
         CAST(:generations AS bigint[]), CAST(:seen_ats AS timestamptz[]), CAST(:states AS text[]),
         CAST(:have_stances AS boolean[]), CAST(:applied_epochs AS bigint[]), CAST(:applied_revisions AS bigint[]),
         CAST(:rejected_epochs AS bigint[]), CAST(:rejected_revisions AS bigint[]), CAST(:rejected_reasons AS text[]),
-        CAST(:reports AS text[])
+        CAST(:reports AS text[]), CAST(:check_states AS text[]), CAST(:check_againsts AS bigint[]),
+        CAST(:check_reasons AS text[]), CAST(:check_ats AS timestamptz[]), CAST(:check_latencies AS double precision[])
     ) AS b (service, environment, instance_id, generation, seen_at, state, has_stance, applied_epoch, applied_revision,
-            rejected_epoch, rejected_revision, rejected_reason, report)
+            rejected_epoch, rejected_revision, rejected_reason, report, check_state, check_against, check_reason,
+            check_at, check_latency_ms)
 ), current AS MATERIALIZED (
-    SELECT i.service, i.environment, i.instance_id
+    SELECT i.service, i.environment, i.instance_id,
+        b.check_at IS NOT NULL AND b.check_at >= COALESCE(i.check_at, b.check_at) AS is_checked
     FROM instances i JOIN beat b USING (service, environment, instance_id)
     WHERE i.generation = b.generation AND i.deregistered_at IS NULL
     ORDER BY i.service, i.environment, i.instance_id
@@ -269,6 +298,11 @@ UPDATE instances i SET
     rejected_revision = CASE WHEN b.has_stance THEN b.rejected_revision ELSE i.rejected_revision END,
     rejected_reason = CASE WHEN b.has_stance THEN b.rejected_reason ELSE i.rejected_reason END,
     report = COALESCE(b.report, i.report),
+    check_state = CASE WHEN is_checked THEN b.check_state ELSE i.check_state END,
+    check_against = CASE WHEN is_checked THEN b.check_against ELSE i.check_against END,
+    check_reason = CASE WHEN is_checked THEN b.check_reason ELSE i.check_reason END,
+    check_at = CASE WHEN is_checked THEN b.check_at ELSE i.check_at END,
+    check_latency_ms = CASE WHEN is_checked THEN b.check_latency_ms ELSE i.check_latency_ms END,
     change = i.change + 1,
     changed_in = CAST(CAST(pg_current_xact_id() AS text) AS bigint)
 FROM beat b JOIN current USING (service, environment, instance_id)
@@ -277,12 +311,17 @@ WHERE (i.service, i.environment, i.instance_id) = (b.service, b.environment, b.i
 """).bindparams(
     *(
         sa.bindparam(name, type_=sa.ARRAY(sa.Text))
-        for name in "services environments instance_ids states rejected_reasons reports".split()
+        for name in (
+            "services environments instance_ids states rejected_reasons reports check_states check_reasons"
+        ).split()
     ),
     *(
         sa.bindparam(name, type_=sa.ARRAY(sa.BigInteger))
-        for name in "generations applied_epochs applied_revisions rejected_epochs rejected_revisions".split()
+        for name in (
+            "generations applied_epochs applied_revisions rejected_epochs rejected_revisions check_againsts"
+        ).split()
     ),
-    sa.bindparam("seen_ats", type_=sa.ARRAY(sa.TIMESTAMP(timezone=True))),
+    *(sa.bindparam(name, type_=sa.ARRAY(sa.TIMESTAMP(timezone=True))) for name in ("seen_ats", "check_ats")),
+    sa.bindparam("check_latencies", type_=sa.ARRAY(sa.Double)),
     sa.bindparam("have_stances", type_=sa.ARRAY(sa.Boolean)),
 )

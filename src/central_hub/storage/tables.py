@@ -8,7 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION: Final = "0007"
+SCHEMA_VERSION: Final = "0008"
 """The migration that this code needs: the head of `migrations/versions`."""
 
 metadata = sa.MetaData()
@@ -166,6 +166,11 @@ instances = sa.Table(
     sa.Column("rejected_revision", sa.BigInteger),
     sa.Column("rejected_reason", sa.Text),
     sa.Column("report", sa.Text, nullable=False, comment="JSON text: the keys by kind"),
+    sa.Column("check_state", sa.Text, comment="of the health endpoint; null also where nothing could be measured"),
+    sa.Column("check_against", sa.Integer, comment="results in a row that speak against the state"),
+    sa.Column("check_reason", sa.Text),
+    sa.Column("check_at", sa.TIMESTAMP(timezone=True), comment="null where it was not checked"),
+    sa.Column("check_latency_ms", sa.Double),
     sa.Column("change", sa.BigInteger, nullable=False, comment="counts the changes of this row"),
     sa.Column("changed_in", sa.BigInteger, nullable=False, comment="the transaction of the last change"),
     sa.Column("drained_at", sa.TIMESTAMP(timezone=True), comment="when an operator took it out of routing"),

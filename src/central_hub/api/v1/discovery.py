@@ -115,7 +115,11 @@ def routes(hub: CentralHubService) -> APIRouter:
         """
         authorise_instances(grant, service, query.environment)
         found = hub.coordination.route(service, query.environment, query.policy, key=query.key, zone=query.zone)
-        told = {"instance": described(found.member), "policy": query.policy, "fallbacks": found.fallbacks}
+        told = {
+            "instance": described(found.member, hub.coordination.as_of),
+            "policy": query.policy,
+            "fallbacks": found.fallbacks,
+        }
         return _json(told, _freshness(hub))
 
     @router.put("/{service}/{instance_id}", responses=DESCRIBED, openapi_extra=request_body(Redescription))
@@ -142,7 +146,7 @@ def routes(hub: CentralHubService) -> APIRouter:
             order=asked.order(grant.name, force=query.force),
         )
         await _hear_of(hub, asked.model)
-        shown = described(hub.coordination.member(made.instance))
+        shown = described(hub.coordination.member(made.instance), hub.coordination.as_of)
         return _json(shown | {"schema_needed": made.schema_needed})
 
     @router.delete("/{service}/{instance_id}", status_code=204)

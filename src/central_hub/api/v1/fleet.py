@@ -9,6 +9,7 @@ import orjson
 
 from central_hub.api.v1.queries import InstancesQuery
 from central_hub.audit.chain import rfc3339
+from central_hub.coordination.check_result import known
 from central_hub.coordination.convergence import Convergence, Delivery
 from central_hub.coordination.fleet import Fleet, Member, Place
 from central_hub.coordination.registry import lease_ends
@@ -27,6 +28,7 @@ class InstancePage:
     members: tuple[Member, ...]
     next: str | None
     kept: Mapping[Place, int]
+    now: datetime
 
     @classmethod
     def of(
@@ -41,11 +43,11 @@ class InstancePage:
                 found.append(member)
         page = tuple(found[: query.limit])
         kept = {place: count for place, count in fleet.kept.items() if place[0] in services and grant.covers(*place)}
-        return cls(page, _cursor(page[-1].instance) if len(found) > len(page) else None, kept)
+        return cls(page, _cursor(page[-1].instance) if len(found) > len(page) else None, kept, now)
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "instances": [described(member) for member in self.members],
+            "instances": [described(member, self.now) for member in self.members],
             "next": self.next,
             "kept": [
                 {"service": service, "environment": environment, "instances": count}
@@ -54,7 +56,7 @@ class InstancePage:
         }
 
 
-def described(member: Member) -> dict[str, Any]:
+def described(member: Member, now: datetime) -> dict[str, Any]:
     """An instance as it is listed."""
     instance = member.instance
     description, drain = instance.description, instance.drain
@@ -81,6 +83,20 @@ def described(member: Member) -> dict[str, Any]:
         "registered_at": rfc3339(instance.registered_at),
         "last_seen": rfc3339(instance.seen_at),
         "drain": None if drain is None else {"by": drain.by, "at": rfc3339(drain.at), "reason": drain.reason},
+        "check": checked(instance, now),
+    }
+
+
+def checked(instance: Instance, now: datetime) -> dict[str, Any] | None:
+    """What its health endpoint answered; None where it was not asked, or not lately."""
+    check = known(instance.check, now)
+    if check is None:
+        return None
+    return {
+        "state": check.state,
+        "reason": check.reason,
+        "at": rfc3339(check.at),
+        "latency_ms": None if check.latency_ms is None else round(check.latency_ms, 3),
     }
 
 

@@ -14,6 +14,25 @@ _OPTIONAL_COUNT: Final = {"type": ["integer", "null"]}
 _TIME: Final = {"type": "string", "format": "date-time"}
 _TEXTS: Final = {"type": "array", "items": _TEXT}
 
+_CHECK: Final = {
+    "anyOf": [
+        object_schema(
+            "state reason at latency_ms",
+            {
+                "state": {
+                    "enum": ["healthy", "degraded", "unhealthy", None],
+                    "description": "`degraded`: it failed, not yet three times in a row. Null: nothing was measured.",
+                },
+                "reason": _OPTIONAL | {"description": "What the last check failed with."},
+                "at": _TIME,
+                "latency_ms": {"type": ["number", "null"], "description": "Null without an answer."},
+            },
+        ),
+        {"type": "null"},
+    ],
+    "description": "What its health endpoint answered the hub in the last minute.",
+}
+
 _INSTANCE_FIELDS: Final[dict[str, Any]] = {
     "service": _TEXT,
     "environment": _TEXT,
@@ -46,6 +65,7 @@ _INSTANCE_FIELDS: Final[dict[str, Any]] = {
         ],
         "description": "Who took it out of routing, and when: the name of his token.",
     },
+    "check": _CHECK,
 }
 _INSTANCE: Final = object_schema(" ".join(_INSTANCE_FIELDS), _INSTANCE_FIELDS)
 _SCHEMA_NEEDED: Final = {"type": "boolean", "description": "Only the schema's hash was told, and is not known: PUT it."}
@@ -167,13 +187,14 @@ SERVICE_HEALTH: Final[Responses] = {
                 "instances": {
                     "type": "array",
                     "items": object_schema(
-                        "environment instance_id state reason last_seen",
+                        "environment instance_id state reason last_seen check",
                         {
                             "environment": _TEXT,
                             "instance_id": _TEXT,
                             "state": _STATE,
                             "reason": _OPTIONAL | {"description": "Null where it is healthy and called."},
                             "last_seen": _TIME,
+                            "check": _CHECK,
                         },
                     ),
                 },

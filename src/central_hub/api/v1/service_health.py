@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from typing import Annotated, Any, Final
 
@@ -10,6 +11,7 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from central_hub.api.auth import authorise_instances, check_environment, needs
+from central_hub.api.v1.fleet import checked
 from central_hub.api.v1.openapi import PROBLEMS
 from central_hub.api.v1.openapi_fleet import SERVICE_HEALTH, SERVICES_HEALTH
 from central_hub.api.v1.queries import HealthQuery, Runnable
@@ -74,7 +76,7 @@ def routes(hub: CentralHubService) -> APIRouter:
             {
                 "service": service,
                 "environments": [_summary(hub, each) for each in found],
-                "instances": [_instance(member) for member in page],
+                "instances": [_instance(member, hub.coordination.as_of) for member in page],
                 "next": _cursor(*page[-1].instance.key[1:]) if len(members) > len(page) else None,
             },
         )
@@ -111,7 +113,7 @@ def _summary(hub: CentralHubService, found: _Found) -> dict[str, Any]:
     }
 
 
-def _instance(member: Member) -> dict[str, Any]:
+def _instance(member: Member, now: datetime) -> dict[str, Any]:
     instance = member.instance
     return {
         "environment": instance.environment,
@@ -119,6 +121,7 @@ def _instance(member: Member) -> dict[str, Any]:
         "state": member.state,
         "reason": reason_of(member),
         "last_seen": rfc3339(instance.seen_at),
+        "check": checked(instance, now),
     }
 
 

@@ -1,0 +1,65 @@
+"""Which instances this replica checks, and when. Pure.
+
+Each is checked by the replica that scores highest for it (rendezvous hashing): all agree without a word, and when one
+dies, its own move to the others and no others move.
+"""
+
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from typing import Final
+
+from central_hub.storage.instance_values import Key
+
+INTERVAL_SECONDS: Final = 10.0
+_JITTER: Final = 0.1
+
+
+class CheckSchedule:
+    """Times are seconds of a clock that only goes forward."""
+
+    def __init__(self, own_id: str, draw: Callable[[], float], *, interval_seconds: float = INTERVAL_SECONDS) -> None:
+        self.interval_seconds = interval_seconds
+        self.own_id = own_id
+        self._draw = draw
+        self.replicas = frozenset({own_id})
+        self._is_mine: dict[Key, bool] = {}
+        self._next: dict[Key, float] = {}
+
+    def share_with(self, replicas: Iterable[str]) -> None:
+        """The replicas that are alive. This one is, whatever is said."""
+        found = frozenset(replicas) | {self.own_id}
+        if found != self.replicas:
+            self.replicas = found
+            self._is_mine.clear()
+
+    def due(self, targets: Iterable[Key], now: float) -> list[Key]:
+        """Those of all targets of the fleet that this replica is to check now, the longest due first.
+
+        One that is new here has its turn within half an interval, so that those of a dead replica do not wait long,
+        nor all come at once.
+        """
+        mine = {key: self._is_mine.get(key) for key in targets}
+        self._is_mine = {
+            key: checker_of(key, self.replicas) == self.own_id if known is None else known
+            for key, known in mine.items()
+        }
+        self._next = {
+            key: self._next[key] if key in self._next else now + self._draw() * self.interval_seconds / 2
+            for key, is_mine in self._is_mine.items()
+            if is_mine
+        }
+        return sorted((key for key, at in self._next.items() if at <= now), key=self._next.__getitem__)
+
+    def begun(self, key: Key, now: float) -> None:
+        """Its next turn is an interval from now, give or take a tenth."""
+        self._next[key] = now + self.interval_seconds * (1 + _JITTER * (2 * self._draw() - 1))
+
+
+def checker_of(key: Key, replicas: Iterable[str]) -> str:
+    """Which of the replicas checks an instance."""
+    target = "/".join(key).encode()
+    return max(replicas, key=lambda replica: (blake2b(target, key=_digest(replica)).digest(), replica))
+
+
+def _digest(replica: str) -> bytes:
+    return blake2b(replica.encode()).digest()

@@ -13,7 +13,7 @@ from tests.conftest import RunningHub, create_database
 from tests.integration.instances import beat, eventually, listed, register
 from tests.integration.test_config_documents import assert_problem
 from tests.integration.test_service_health import health
-from tests.wire.health_endpoints import HealthEndpoints, health_endpoints
+from tests.wire.health_endpoints import LATE_SECONDS, HealthEndpoints, health_endpoints
 
 Start = Callable[..., Awaitable[RunningHub]]
 LEASE = 3600
@@ -134,6 +134,28 @@ async def test_a_result_counts_for_the_incarnation_that_it_was_made_for(
     await eventually(lambda: truth(checks(hub, "failed") > failed))
     [found] = await listed(hub, service_name)
     assert (found["generation"], found["state"], found["check"]) == (2, "healthy", None)
+
+
+async def test_every_replica_tells_how_long_endpoints_take(
+    servers: Endpoints, start_hub: Start, service_name: str, endpoints: HealthEndpoints
+) -> None:
+    own = await create_database(servers)
+    hub, other = await start_hub(own), await start_hub(own)
+    await healthy(hub, service_name, endpoints, "/late")
+    await healthy(hub, service_name, endpoints, "/close", "no-answer")
+    for replica in (hub, other):
+        check_often(replica)
+
+    async def has_samples(replica: RunningHub) -> bool:
+        answer = await replica.http.get(f"/api/v1/health/services/{service_name}")
+        return answer.status_code == 200 and answer.json()["environments"][0]["latency"]["1m"]["samples"] >= 3
+
+    for replica in (hub, other):
+        await eventually(lambda replica=replica: has_samples(replica))  # type: ignore[misc]
+        told = (await health(replica, service_name))["environments"][0]["latency"]
+        # It waits for so long, and is given up after two seconds.
+        assert LATE_SECONDS * 980 <= told["1m"]["p50_ms"] <= told["1m"]["p95_ms"] <= told["1m"]["p99_ms"] <= 2_100
+        assert told["1m"]["samples"] <= told["5m"]["samples"] <= told["60m"]["samples"] <= endpoints.asked["/late"]
 
 
 async def test_endpoints_that_hang_delay_no_other(

@@ -25,6 +25,8 @@ async def test_a_service_is_told_with_its_reason_and_its_instances(hub: RunningH
     assert (found["environment"], found["state"], found["reason"]) == ("default", "degraded", "1 of 4 unhealthy")
     assert found["counts"] == {"starting": 0, "healthy": 2, "degraded": 0, "unhealthy": 1, "draining": 1, "expired": 0}
     assert found["callable"] == 1
+    nothing = {"samples": 0, "p50_ms": None, "p95_ms": None, "p99_ms": None}
+    assert found["latency"] == {"1m": nothing, "5m": nothing, "60m": nothing}
     assert [(each["instance_id"], each["state"], each["reason"]) for each in told["instances"]] == [
         ("a", "healthy", None),
         ("b", "unhealthy", "it says so itself"),

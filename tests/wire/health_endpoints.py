@@ -20,6 +20,8 @@ ANSWERS = {
     "/header-bomb": b"HTTP/1.1 200 OK\r\n" + b"X-A: " + b"a" * 2_000_000 + b"\r\n\r\n",
 }
 
+LATE_SECONDS = 0.2
+
 
 @dataclass
 class HealthEndpoints:
@@ -52,6 +54,10 @@ class HealthEndpoints:
     async def _answer(self, path: str, writer: asyncio.StreamWriter) -> None:
         if path.startswith("/hang"):
             await asyncio.sleep(3600)
+        elif path == "/late":
+            await asyncio.sleep(LATE_SECONDS)
+            writer.write(ANSWERS["/ok"])
+            await writer.drain()
         elif path == "/drip":
             for letter in b"HTTP/1.1 200 OK\r\nX-Endless: " + b"a" * 3600:
                 writer.write(bytes([letter]))

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from central_hub.connections.health_probe import Probed, Target
+from central_hub.coordination.check_latencies import CheckLatencies
 from central_hub.coordination.check_result import observe
 from central_hub.coordination.check_schedule import CheckSchedule
 from central_hub.coordination.check_target import has_target, target_of
@@ -38,6 +39,7 @@ class HealthChecker:
         on_probed: Callable[[Probed], None],
     ) -> None:
         self.schedule = CheckSchedule(own_id, random.random)
+        self.latencies = CheckLatencies()
         self._coordination = coordination
         self._ask = ask
         self._on_probed = on_probed
@@ -67,8 +69,12 @@ class HealthChecker:
             await asyncio.gather(*running, return_exceptions=True)
 
     def begin_due(self) -> None:
-        """Begin the checks that are due, as many as there is room for."""
+        """Count what was found out since, here and at other replicas, and begin the checks that are due, as many as
+        there is room for."""
         targets = {instance.key: instance for instance in self._targets()}
+        now = self._coordination.clock()
+        self.latencies.see(targets.values(), now)
+        self.latencies.forget(now)
         for key in self.schedule.due(targets, time.monotonic()):
             if len(self._running) >= MAX_AT_ONCE:
                 return

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from central_hub.api.v1.openapi import Responses, object_schema, ok
+from central_hub.coordination.check_latencies import WINDOWS
 from central_hub.coordination.convergence import Standing
 from central_hub_client.routing.policy import Fallback, Policy
 from central_hub_client.wire import HealthState
@@ -146,11 +147,18 @@ ROUTED: Final[Responses] = {
 }
 
 _STATE: Final = {"enum": [str(state) for state in HealthState]}
+_LATENCY_MS: Final = {"type": ["number", "null"]}
+_PERCENTILES: Final = object_schema(
+    "samples p50_ms p95_ms p99_ms",
+    {"samples": _COUNT, "p50_ms": _LATENCY_MS, "p95_ms": _LATENCY_MS, "p99_ms": _LATENCY_MS},
+)
+_WINDOWS: Final = [f"{minutes}m" for minutes in WINDOWS]
 _SUMMARY_FIELDS: Final[dict[str, Any]] = {
     "environment": _TEXT,
     "state": _STATE,
     "reason": _TEXT,
     "counts": object_schema(" ".join(HealthState), dict.fromkeys(HealthState, _COUNT)),
+    "latency": object_schema(" ".join(_WINDOWS), dict.fromkeys(_WINDOWS, _PERCENTILES)),
     "callable": _COUNT | {"description": "How many of the instances calls may be routed to."},
 }
 _NEXT: Final = {"type": ["string", "null"], "description": "`after` of the next page."}

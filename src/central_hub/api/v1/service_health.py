@@ -38,8 +38,9 @@ def routes(hub: CentralHubService) -> APIRouter:
     async def list_services(grant: Reader, query: Annotated[HealthQuery, Query()]) -> Response:
         """How every service that the token covers is, in each environment, and why.
 
-        `callable` counts the instances that calls may be routed to. `X-Hub-Stale`: PostgreSQL is not reached, they are
-        told of as they were then.
+        `callable` counts the instances that calls may be routed to. `latency` is that of the answers of their health
+        endpoints in the last minutes, as percentiles that are right within 2 %. `X-Hub-Stale`: PostgreSQL is not
+        reached, they are told of as they were then.
         """
         if query.environment is not None:
             check_environment(query.environment)
@@ -102,14 +103,24 @@ def _places(hub: CentralHubService, grant: Grant, services: Sequence[str], query
                 yield _Found(place, tuple(there))
 
 
-def _summary(hub: CentralHubService, found: _Found) -> dict[str, Any]:
-    health = roll_up(found.members)
+def _summary(hub: CentralHubService, there: _Found) -> dict[str, Any]:
+    health = roll_up(there.members)
+    latencies = hub.checks.latencies.of_service(there.place, hub.coordination.clock())
     return {
-        "environment": found.place[1],
+        "environment": there.place[1],
         "state": health.state,
         "reason": health.reason,
         "counts": {str(state): count for state, count in health.counts.items()},
         "callable": health.callable,
+        "latency": {
+            f"{minutes}m": {
+                "samples": found.samples,
+                "p50_ms": _rounded(found.p50),
+                "p95_ms": _rounded(found.p95),
+                "p99_ms": _rounded(found.p99),
+            }
+            for minutes, found in latencies.items()
+        },
     }
 
 
@@ -123,6 +134,10 @@ def _instance(member: Member, now: datetime) -> dict[str, Any]:
         "last_seen": rfc3339(instance.seen_at),
         "check": checked(instance, now),
     }
+
+
+def _rounded(latency_ms: float | None) -> float | None:
+    return None if latency_ms is None else round(latency_ms, 3)
 
 
 def _cursor(*names: str) -> str:

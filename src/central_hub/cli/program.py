@@ -25,6 +25,7 @@ from central_hub.cli import (
     running,
     schemas,
     searching,
+    service_health,
     tokens,
     writing,
 )
@@ -50,6 +51,7 @@ for module in (
     reading,
     searching,
     fleet,
+    service_health,
     discovering,
     draining,
     following,

@@ -1,0 +1,90 @@
+"""`health`: how services are, and which of their instances are to blame."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import typer
+
+from central_hub.cli.discovering import AnyEnvironment, AnyRunnable
+from central_hub.cli.options import READING
+from central_hub.cli.session import Session, command
+
+_COLUMNS = ("service", "environment", "state", "reason", "p50 ms", "p99 ms")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    command(app, READING)(health)
+
+
+def health(session: Session, service: AnyRunnable = None, environment: AnyEnvironment = None) -> None:
+    """Show how services are and why; of one service every instance.
+
+    The latencies are those of health endpoints over the last five minutes.
+    """
+    if service is not None:
+        _show_one(session, service, environment)
+        return
+    found = list(_pages(session, "/health/services", "services", environment))
+    if session.output.as_json:
+        session.output.json(found)
+    elif found:
+        session.output.table(_COLUMNS, [_row(entry["service"], entry) for entry in found])
+    else:
+        session.output.note("no instance is registered")
+
+
+def _show_one(session: Session, service: str, environment: str | None) -> None:
+    pages = list(_answers(session, f"/health/services/{service}", environment))
+    instances = [instance for page in pages for instance in page["instances"]]
+    if session.output.as_json:
+        session.output.json({**pages[-1], "instances": instances})
+        return
+    session.output.table(_COLUMNS, [_row(service, entry) for entry in pages[-1]["environments"]])
+    session.output.text("")
+    columns = ("environment", "instance", "state", "reason", "check", "last seen")
+    session.output.table(columns, [_instance(instance) for instance in instances])
+
+
+def _pages(session: Session, path: str, field: str, environment: str | None) -> Iterator[dict[str, Any]]:
+    for page in _answers(session, path, environment):
+        yield from page[field]
+
+
+def _answers(session: Session, path: str, environment: str | None) -> Iterator[dict[str, Any]]:
+    after: str | None = None
+    while True:
+        page = session.hub.get(path, environment=environment, after=after).value
+        yield page
+        after = page["next"]
+        if after is None:
+            return
+
+
+def _row(service: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
+    latency = entry["latency"]["5m"]
+    return (
+        service,
+        entry["environment"],
+        entry["state"],
+        entry["reason"],
+        _milliseconds(latency["p50_ms"]),
+        _milliseconds(latency["p99_ms"]),
+    )
+
+
+def _instance(instance: Mapping[str, Any]) -> tuple[str, ...]:
+    check = instance["check"]
+    told = "" if check is None else check["reason"] or f"{check['state']} in {_milliseconds(check['latency_ms'])} ms"
+    return (
+        instance["environment"],
+        instance["instance_id"],
+        instance["state"],
+        instance["reason"] or "",
+        told,
+        instance["last_seen"],
+    )
+
+
+def _milliseconds(latency: float | None) -> str:
+    return "" if latency is None else f"{latency:.3g}" if latency < 1000 else f"{latency:.0f}"

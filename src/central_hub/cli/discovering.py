@@ -151,13 +151,8 @@ def route(
 
 def listed(session: Session, service: str | None = None, **filters: Any) -> Iterator[dict[str, Any]]:
     """The instances that all filters let through, page by page."""
-    after: str | None = None
-    while True:
-        page = session.hub.get(f"/discovery/{service or ''}", after=after, **filters).value
+    for page in session.hub.pages(f"/discovery/{service or ''}", **filters):
         yield from page["instances"]
-        after = page["next"]
-        if after is None:
-            return
 
 
 def _implied(key: str | None, zone: str | None) -> Policy:

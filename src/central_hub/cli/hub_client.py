@@ -69,6 +69,16 @@ class HubClient:
         """Read something. Parameters that are None are left out."""
         return self._ask("GET", path, query)
 
+    def pages(self, path: str, /, **query: Any) -> Iterator[dict[str, Any]]:
+        """Read a list to its end, page by page."""
+        after: str | None = None
+        while True:
+            page = self.get(path, after=after, **query).value
+            yield page
+            after = page["next"]
+            if after is None:
+                return
+
     def write(
         self,
         method: str,

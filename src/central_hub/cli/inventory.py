@@ -39,21 +39,11 @@ def inventory(
     chosen = sorted(services)
     chunks = [chosen[start : start + MOST_SERVICES] for start in range(0, len(chosen), MOST_SERVICES)] or [[]]
     for _ in range(_MOST_TRIES):
-        pages = [page for chunk in chunks for page in _pages(hub, {**query, "service": chunk})]
+        pages = [page for chunk in chunks for page in hub.pages("/config/export", **query, service=chunk)]
         # Without contents there is nothing that must fit together.
         if not with_config or len({(page["epoch"], page["revision"]) for page in pages}) == 1:
             return {entry.name: entry for page in pages for entry in _entries(page)}
     raise Failed("the documents change faster than they can be read: try again")
-
-
-def _pages(hub: HubClient, query: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    after: str | None = None
-    while True:
-        page = hub.get("/config/export", **query, after=after).value
-        yield page
-        after = page["next"]
-        if after is None:
-            return
 
 
 def _entries(page: dict[str, Any]) -> Iterable[Entry]:

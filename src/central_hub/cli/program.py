@@ -27,6 +27,7 @@ from central_hub.cli import (
     searching,
     service_health,
     tokens,
+    top,
     writing,
 )
 from central_hub.cli.session import Common, Json, TokenFile, Url
@@ -54,6 +55,7 @@ for module in (
     service_health,
     discovering,
     draining,
+    top,
     following,
     writing,
     editing,

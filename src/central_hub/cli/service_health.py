@@ -25,7 +25,7 @@ def health(session: Session, service: AnyRunnable = None, environment: AnyEnviro
     if service is not None:
         _show_one(session, service, environment)
         return
-    found = list(_pages(session, "/health/services", "services", environment))
+    found = list(services_health(session, environment))
     if session.output.as_json:
         session.output.json(found)
     elif found:
@@ -34,8 +34,14 @@ def health(session: Session, service: AnyRunnable = None, environment: AnyEnviro
         session.output.note("no instance is registered")
 
 
+def services_health(session: Session, environment: str | None) -> Iterator[dict[str, Any]]:
+    """How every service is in each environment."""
+    for page in session.hub.pages("/health/services", environment=environment):
+        yield from page["services"]
+
+
 def _show_one(session: Session, service: str, environment: str | None) -> None:
-    pages = list(_answers(session, f"/health/services/{service}", environment))
+    pages = list(session.hub.pages(f"/health/services/{service}", environment=environment))
     instances = [instance for page in pages for instance in page["instances"]]
     if session.output.as_json:
         session.output.json({**pages[-1], "instances": instances})
@@ -44,21 +50,6 @@ def _show_one(session: Session, service: str, environment: str | None) -> None:
     session.output.text("")
     columns = ("environment", "instance", "state", "reason", "check", "last seen")
     session.output.table(columns, [_instance(instance) for instance in instances])
-
-
-def _pages(session: Session, path: str, field: str, environment: str | None) -> Iterator[dict[str, Any]]:
-    for page in _answers(session, path, environment):
-        yield from page[field]
-
-
-def _answers(session: Session, path: str, environment: str | None) -> Iterator[dict[str, Any]]:
-    after: str | None = None
-    while True:
-        page = session.hub.get(path, environment=environment, after=after).value
-        yield page
-        after = page["next"]
-        if after is None:
-            return
 
 
 def _row(service: str, entry: Mapping[str, Any]) -> tuple[str, ...]:

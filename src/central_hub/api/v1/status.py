@@ -35,6 +35,7 @@ class StatusQuery(DocumentQuery):
     wait: float = Field(
         default=0, ge=0, le=60, description="Wait this many seconds while an instance that is alive is still pending."
     )
+    instances: bool = Field(default=True, description="`false` counts the instances and does not list them.")
 
 
 async def answer_status(
@@ -60,6 +61,8 @@ async def answer_status(
         await asyncio.sleep(min(LOOK_AGAIN_SECONDS, remaining))
     if target is None and not found.deliveries:
         raise no_document(service, environment)
+    if not query.instances:
+        return answer_json(hub, applied, told(found, service, environment, target, []))
     reports = {id(report): report for report in (delivery.instance.report for delivery in found.deliveries)}
     unused = {key for report in reports.values() for key in (*report.unknown, *report.unread)}
     shared = shared_keys(layers_of(hub.tail.snapshot.document, service, environment), unused)

@@ -6,7 +6,7 @@ grow with the number of checks.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil, log
@@ -51,19 +51,19 @@ class CheckLatencies:
         self._seen: dict[Key, datetime] = {}
         self._minutes: dict[Place, dict[int, Counter[int]]] = {}
 
-    def see(self, instances: Iterable[Instance], now: datetime) -> None:
+    def see(self, instances: Mapping[Key, Instance], now: datetime) -> None:
         """Count the results that are new, of all instances that there are: the others are forgotten."""
         seen: dict[Key, datetime] = {}
         oldest = _minute(now) - WINDOWS[-1]
-        for instance in instances:
+        for key, instance in instances.items():
             check = instance.check
             if check is None:
                 continue
-            key = instance.key
             before = self._seen.get(key)
             seen[key] = check.at
-            minute = _minute(check.at)
-            if check.latency_ms is not None and (before is None or check.at > before) and minute >= oldest:
+            if check.latency_ms is None or (before is not None and check.at <= before):
+                continue
+            if (minute := _minute(check.at)) >= oldest:
                 minutes = self._minutes.setdefault(key[:2], {})
                 minutes.setdefault(minute, Counter())[bucket(check.latency_ms)] += 1
         self._seen = seen

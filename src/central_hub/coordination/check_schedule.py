@@ -38,17 +38,16 @@ class CheckSchedule:
         One that is new here has its turn within half an interval, so that those of a dead replica do not wait long,
         nor all come at once.
         """
-        mine = {key: self._is_mine.get(key) for key in targets}
-        self._is_mine = {
-            key: checker_of(key, self.replicas) == self.own_id if known is None else known
-            for key, known in mine.items()
-        }
-        self._next = {
-            key: self._next[key] if key in self._next else now + self._draw() * self.interval_seconds / 2
-            for key, is_mine in self._is_mine.items()
-            if is_mine
-        }
-        return sorted((key for key, at in self._next.items() if at <= now), key=self._next.__getitem__)
+        is_mine: dict[Key, bool] = {}
+        upcoming: dict[Key, float] = {}
+        for key in targets:
+            mine = self._is_mine.get(key)
+            is_mine[key] = mine = checker_of(key, self.replicas) == self.own_id if mine is None else mine
+            if mine:
+                at = self._next.get(key)
+                upcoming[key] = now + self._draw() * self.interval_seconds / 2 if at is None else at
+        self._is_mine, self._next = is_mine, upcoming
+        return sorted((key for key, at in upcoming.items() if at <= now), key=upcoming.__getitem__)
 
     def begun(self, key: Key, now: float) -> None:
         """Its next turn is an interval from now, give or take a tenth."""

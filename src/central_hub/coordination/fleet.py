@@ -97,10 +97,10 @@ class Fleet:
         is_kept = instance.key in self._kept.get(instance.key[:2], ())
         return Member(instance, unleased_state(instance, now) if is_kept else state_of(instance, now), is_kept)
 
-    def instances(self) -> Iterator[Instance]:
+    def instances(self) -> Iterator[tuple[Key, Instance]]:
         """All that are known, also those that are not spoken of."""
         for known in self._instances.values():
-            yield from known.values()
+            yield from known.items()
 
     def named(self, service: str, instance_id: str, now: datetime) -> Iterator[Instance]:
         """The remembered instances of this name, one an environment at most."""

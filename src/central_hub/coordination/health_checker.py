@@ -14,11 +14,12 @@ from central_hub.coordination.check_result import observe
 from central_hub.coordination.check_schedule import CheckSchedule
 from central_hub.coordination.check_target import has_target, target_of
 from central_hub.coordination.manager import CoordinationManager
+from central_hub.coordination.registry import lease_ends
 from central_hub.errors import StoreUnavailable
 from central_hub.storage.instance_values import Check, Instance, Key
 from central_hub_client.wire import HealthState
 
-LOOK_SECONDS: Final = 0.5
+LOOK_SECONDS: Final = 1.0
 MAX_AT_ONCE: Final = 256
 """With all of them hanging until they are given up, over a thousand targets still have their turn in time."""
 
@@ -71,9 +72,9 @@ class HealthChecker:
     def begin_due(self) -> None:
         """Count what was found out since, here and at other replicas, and begin the checks that are due, as many as
         there is room for."""
-        targets = {instance.key: instance for instance in self._targets()}
+        targets = dict(self._targets())
         now = self._coordination.clock()
-        self.latencies.see(targets.values(), now)
+        self.latencies.see(targets, now)
         self.latencies.forget(now)
         for key in self.schedule.due(targets, time.monotonic()):
             if len(self._running) >= MAX_AT_ONCE:
@@ -84,14 +85,17 @@ class HealthChecker:
                 self._running[key] = task
                 task.add_done_callback(lambda _, key=key: self._running.pop(key, None))  # type: ignore[misc]
 
-    def _targets(self) -> Iterator[Instance]:
+    def _targets(self) -> Iterator[tuple[Key, Instance]]:
         """The instances with a health endpoint; of one that is not heard of any more nobody wants to know."""
         fleet, now = self._coordination.fleet, self._coordination.as_of
-        for instance in fleet.instances():
-            if instance.deregistered_at is None and has_target(instance.description):
-                member = fleet.as_member(instance, now)
-                if member.is_kept or member.state is not HealthState.EXPIRED:
-                    yield instance
+        for key, instance in fleet.instances():
+            if (
+                instance.deregistered_at is None
+                and has_target(instance.description)
+                # Kept ones are of those whose lease ran out: few, so that they are looked up only then.
+                and (lease_ends(instance) > now or fleet.as_member(instance, now).is_kept)
+            ):
+                yield key, instance
 
     async def _check(self, instance: Instance) -> None:
         try:

@@ -21,9 +21,13 @@ def checked(latency_ms: float | None, at: datetime = NOW, name: str = "one") -> 
     return instance(instance_id=name, check=Check(HealthState.HEALTHY, 0, None, at, latency_ms))
 
 
+def see(kept: CheckLatencies, *instances: Instance, now: datetime = NOW) -> None:
+    kept.see({found.key: found for found in instances}, now)
+
+
 def of(samples: list[float]) -> Percentiles:
     kept = CheckLatencies()
-    kept.see([checked(latency, name=f"i{number}") for number, latency in enumerate(samples)], NOW)
+    see(kept, *(checked(latency, name=f"i{number}") for number, latency in enumerate(samples)))
     return kept.of_service(PLACE, NOW)[1]
 
 
@@ -49,7 +53,7 @@ def test_one_latency_is_all_its_percentiles_within_the_bounds(latency: float) ->
 def test_without_an_answer_there_is_no_percentile() -> None:
     kept = CheckLatencies()
     assert kept.of_service(PLACE, NOW) == dict.fromkeys(WINDOWS, NOTHING)
-    kept.see([instance(), checked(None)], NOW)
+    see(kept, instance(instance_id="other"), checked(None))
     assert kept.of_service(PLACE, NOW) == dict.fromkeys(WINDOWS, NOTHING)
 
 
@@ -58,8 +62,8 @@ def test_a_window_holds_its_minutes_and_the_one_that_runs(results: list[tuple[in
     kept = CheckLatencies()
     for age, latency in sorted(results, reverse=True):
         at = NOW - timedelta(seconds=age)
-        kept.see([checked(latency, at)], at)
-        kept.see([checked(latency, at)], at + timedelta(seconds=1))
+        see(kept, checked(latency, at), now=at)
+        see(kept, checked(latency, at), now=at + timedelta(seconds=1))
     kept.forget(NOW)
     found = kept.of_service(PLACE, NOW)
     for window in WINDOWS:
@@ -73,16 +77,16 @@ def test_a_window_holds_its_minutes_and_the_one_that_runs(results: list[tuple[in
 def test_a_result_counts_once_however_often_it_is_seen_and_old_ones_never() -> None:
     kept = CheckLatencies()
     for _ in range(3):
-        kept.see([checked(5.0)], NOW)
-    kept.see([checked(5.0, NOW - timedelta(seconds=1))], NOW)
+        see(kept, checked(5.0))
+    see(kept, checked(5.0, NOW - timedelta(seconds=1)))
     assert kept.of_service(PLACE, NOW)[1].samples == 1
-    kept.see([checked(5.0, NOW - timedelta(hours=2), name="other")], NOW)
+    see(kept, checked(5.0, NOW - timedelta(hours=2), name="other"))
     assert kept.of_service(PLACE, NOW)[60].samples == 1
 
 
 def test_services_and_environments_are_apart() -> None:
     kept = CheckLatencies()
-    kept.see([checked(5.0), instance(service="orders", check=checked(7.0).check)], NOW)
+    see(kept, checked(5.0), instance(service="orders", check=checked(7.0).check))
     assert kept.of_service(PLACE, NOW)[5].samples == kept.of_service(("orders", "default"), NOW)[5].samples == 1
     assert kept.of_service(("billing", "staging"), NOW)[5] == NOTHING
 
@@ -92,7 +96,7 @@ def test_what_is_kept_does_not_grow_with_the_number_of_checks() -> None:
     size = 0
     for number in range(20_000):
         at = NOW + timedelta(seconds=number)
-        kept.see([checked(1 + number % 2_000, at)], at)
+        see(kept, checked(1 + number % 2_000, at), now=at)
         if number % 60 == 0:
             kept.forget(at)
         if number == 5_000:
@@ -100,7 +104,7 @@ def test_what_is_kept_does_not_grow_with_the_number_of_checks() -> None:
     assert len(kept._minutes[PLACE]) <= WINDOWS[-1] + 2
     assert sum(len(minute) for minute in kept._minutes[PLACE].values()) <= 1.2 * size
     assert kept.of_service(PLACE, NOW + timedelta(seconds=20_000))[60].samples <= 61 * 60
-    kept.see([], NOW)
+    see(kept)
     assert kept._seen == {}
     kept.forget(NOW + timedelta(days=1))
     assert kept._minutes == {}

@@ -85,7 +85,7 @@ class CentralHubService(BaseService[None]):
         self.connections = ConnectionManager(settings, on_message=self._heard, on_bus_connected=self._bus_connected)
         database = self.connections.database
         self.tail = Tail(database, self.connections.postgres, on_head=self._head_seen)
-        self.tokens = TokenRegistry(database, on_change=self.tail.feed.wake_all)
+        self.tokens = TokenRegistry(database, on_change=self.tail.feed.waiters.wake_all)
         self.announcer = Announcer(
             self.tail, Signer(self._key.id, self._key.sign, self._is_signed_by_a_replica), self.connections.bus
         )
@@ -129,7 +129,7 @@ class CentralHubService(BaseService[None]):
     def drain(self) -> None:
         """Stop being ready, and end the open streams, so that clients move to another replica."""
         super().drain()
-        self.tail.feed.wake_all()
+        self.tail.feed.waiters.wake_all()
 
     async def stop(self) -> None:
         """End the background work and close the connections."""

@@ -8,7 +8,7 @@ RINGS: tuple[frozenset[str], ...] = tuple(
     frozenset(ring.split())
     for ring in (
         "data_directory",
-        "errors settings metrics",
+        "errors settings metrics waiters",
         "connections storage security audit embedded validation",
         "config coordination backup",
         "service",

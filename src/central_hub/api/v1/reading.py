@@ -106,7 +106,7 @@ def history_entry(entry: LogEntry, *, with_config: bool) -> dict[str, Any]:
 async def _newer(hub: CentralHubService, service: str, query: ReadQuery, after: Position, grant: Grant) -> bool:
     """Whether there is something newer than `after`, waiting for it as long as the caller will."""
     deadline = time.monotonic() + query.wait
-    with hub.tail.feed.waiting_for(frozenset({service})) as wake:
+    with hub.tail.feed.waiters.waiting_for(frozenset({service})) as wake:
         while True:
             wake.clear()
             if _current(hub, service, query).object.position > after:

@@ -22,7 +22,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.audit.log import AuditLog
-from central_hub.config.announcer import Announcer, Signer
+from central_hub.config.announcer import Announcer
 from central_hub.config.conformance import Conformance
 from central_hub.config.contracts import Contracts
 from central_hub.config.history import ConfigHistory
@@ -40,7 +40,7 @@ from central_hub.coordination.time_to_apply import TimeToApply
 from central_hub.errors import StartupRefused, StoreUnavailable
 from central_hub.metrics import Metrics
 from central_hub.security.registry import TokenRegistry
-from central_hub.security.signing import SigningKey, is_signed
+from central_hub.security.signing import Signer, SigningKey, is_signed
 from central_hub.settings import HubSettings
 from central_hub.storage import configs, replicas, schema, server
 from central_hub.storage.config_values import Head

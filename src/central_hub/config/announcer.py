@@ -9,8 +9,8 @@ lost or tampered with is filled again, when that is heard or at the next look.
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -19,6 +19,7 @@ import structlog
 from central_hub.config.snapshot import Key, Representation, Snapshot
 from central_hub.config.tail import Tail
 from central_hub.connections.bus import Bus
+from central_hub.security.signing import Signer
 from central_hub_client.wire import (
     BOOKMARK_SUBJECT,
     HUB_KEY_ID,
@@ -35,15 +36,6 @@ LOOK_SECONDS: Final = 30.0
 _AT_ONCE: Final = 64
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """How announcements are signed, and how those of other replicas are recognised."""
-
-    key_id: str
-    sign: Callable[[bytes], str]
-    is_signed_by_a_replica: Callable[[bytes, str, str], bool]
 
 
 class Announcer:
@@ -143,7 +135,7 @@ class Announcer:
         while True:
             if self._bus is not None and self._tail.is_loaded:
                 payload = orjson.dumps(self._tail.snapshot.bookmark.to_json())
-                await self._bus.publish(BOOKMARK_SUBJECT, payload, self._signed(payload))
+                await self._bus.publish(BOOKMARK_SUBJECT, payload, self._signer.headers(payload))
             await asyncio.sleep(BOOKMARK_SECONDS)
 
     def _changed(self, _snapshot: Snapshot, changed: Mapping[Key, Representation]) -> None:
@@ -204,7 +196,7 @@ class Announcer:
         if len(payload) > MAX_PUSHED_BYTES:
             payload = orjson.dumps(replace(found.object, is_hint=True).to_json())
         service, environment = key
-        headers = {"Nats-Msg-Id": f"{found.object.position}.{service}.{environment}", **self._signed(payload)}
+        headers = {"Nats-Msg-Id": f"{found.object.position}.{service}.{environment}", **self._signer.headers(payload)}
         is_stored = False
         try:
             is_stored = await self._bus.publish_stored(update_subject(service, environment), payload, headers)
@@ -213,9 +205,6 @@ class Announcer:
             if not is_stored:
                 self._pending.setdefault(key, due_at)
         return is_stored
-
-    def _signed(self, payload: bytes) -> dict[str, str]:
-        return {HUB_KEY_ID: self._signer.key_id, HUB_SIGNATURE: self._signer.sign(payload)}
 
 
 def _key(subject: str) -> Key:

@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -11,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from central_hub.errors import StartupRefused
 from central_hub.security.files import write_private
+from central_hub_client.wire import HUB_KEY_ID, HUB_SIGNATURE
 
 
 class SigningKey:
@@ -45,6 +48,19 @@ class SigningKey:
     def sign(self, payload: bytes) -> str:
         """The signature over exactly these bytes, base64."""
         return base64.b64encode(self._key.sign(payload)).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """How announcements are signed, and how those of other replicas are recognised."""
+
+    key_id: str
+    sign: Callable[[bytes], str]
+    is_signed_by_a_replica: Callable[[bytes, str, str], bool]
+
+    def headers(self, payload: bytes) -> dict[str, str]:
+        """What a message with exactly this payload carries for those who trust the key."""
+        return {HUB_KEY_ID: self.key_id, HUB_SIGNATURE: self.sign(payload)}
 
 
 def key_id(public_key: bytes) -> str:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from central_hub.api.auth import authorise_instances, needs
 from central_hub.api.body import JSON, Body, strict_body
 from central_hub.api.v1.bodies import parse
-from central_hub.api.v1.fleet import InstancePage, described, renewal
+from central_hub.api.v1.fleet import InstancePage, renewal
 from central_hub.api.v1.instance_bodies import Heartbeat, Redescription, Registration
 from central_hub.api.v1.openapi import PROBLEMS, request_body
 from central_hub.api.v1.openapi_fleet import DESCRIBED, INSTANCES, REGISTERED, RENEWED, ROUTED
@@ -22,6 +22,7 @@ from central_hub.api.v1.queries import (
     RouteQuery,
     Runnable,
 )
+from central_hub.coordination.listing import described
 from central_hub.coordination.manager import Model
 from central_hub.errors import InvalidName, StoreUnavailable
 from central_hub.security.tokens import Grant, Verb

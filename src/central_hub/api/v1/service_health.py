@@ -11,13 +11,13 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from central_hub.api.auth import authorise_instances, check_environment, needs
-from central_hub.api.v1.fleet import checked
 from central_hub.api.v1.openapi import PROBLEMS
 from central_hub.api.v1.openapi_fleet import SERVICE_HEALTH, SERVICES_HEALTH
 from central_hub.api.v1.queries import HealthQuery, Runnable
 from central_hub.audit.chain import rfc3339
 from central_hub.coordination.fleet import Member, Place
 from central_hub.coordination.instance_health import reason_of
+from central_hub.coordination.listing import checked
 from central_hub.coordination.service_health import roll_up
 from central_hub.errors import NotFound
 from central_hub.security.tokens import Grant, Verb

@@ -5,6 +5,7 @@
     a read      api → Snapshot (immutable, already serialised); no database
     following   another replica's commit → the audit log → Tail → Snapshot
     a fleet     register, heartbeat → CoordinationManager → Fleet (this replica's view); written and read once a second
+                → FleetAnnouncer → watchers, NATS
 
 Nothing here decides anything: it builds the parts, hands each what it needs, and says in which order they start; they
 stop in the reverse.
@@ -34,6 +35,7 @@ from central_hub.config.tail import Tail
 from central_hub.connections.database import cause_of
 from central_hub.connections.health_probe import HealthProbe, Probed
 from central_hub.connections.manager import ConnectionManager
+from central_hub.coordination.announcer import FleetAnnouncer
 from central_hub.coordination.health_checker import HealthChecker
 from central_hub.coordination.manager import CoordinationManager
 from central_hub.coordination.time_to_apply import TimeToApply
@@ -85,10 +87,9 @@ class CentralHubService(BaseService[None]):
         self.connections = ConnectionManager(settings, on_message=self._heard, on_bus_connected=self._bus_connected)
         database = self.connections.database
         self.tail = Tail(database, self.connections.postgres, on_head=self._head_seen)
-        self.tokens = TokenRegistry(database, on_change=self.tail.feed.waiters.wake_all)
-        self.announcer = Announcer(
-            self.tail, Signer(self._key.id, self._key.sign, self._is_signed_by_a_replica), self.connections.bus
-        )
+        self.tokens = TokenRegistry(database, on_change=self._wake_all)
+        signer = Signer(self._key.id, self._key.sign, self._is_signed_by_a_replica)
+        self.announcer = Announcer(self.tail, signer, self.connections.bus)
         self.schema_checker = SchemaChecker()
         self.time_to_apply = TimeToApply(self.metrics.time_to_apply_seconds.observe)
         self.tail.feed.listen(self._committed)
@@ -97,6 +98,9 @@ class CentralHubService(BaseService[None]):
         )
         self.probe = HealthProbe()
         self.checks = HealthChecker(self.coordination, self.probe.ask, self._key.id, on_probed=self._probed)
+        self.fleet_announcer = FleetAnnouncer(
+            self.coordination, lambda: self.tail.snapshot.hub_id, signer, self.connections.bus
+        )
         self.consumer_checker = ConsumerChecker()
         self.contracts = Contracts(database, self.consumer_checker, self.instances_of)
         self.store = ConfigStore(
@@ -129,7 +133,7 @@ class CentralHubService(BaseService[None]):
     def drain(self) -> None:
         """Stop being ready, and end the open streams, so that clients move to another replica."""
         super().drain()
-        self.tail.feed.waiters.wake_all()
+        self._wake_all()
 
     async def stop(self) -> None:
         """End the background work and close the connections."""
@@ -212,6 +216,8 @@ class CentralHubService(BaseService[None]):
         self._spawn("coordination", self.coordination.run())
         if self.settings.active_checks:
             self._spawn("checks", self.checks.run())
+        self._spawn("fleet-watchers", self.fleet_announcer.wake_watchers())
+        self._spawn("fleet-announcer", self.fleet_announcer.publish())
         self._spawn("contracts", self.contracts.run(lambda: View.of(self.tail.snapshot)))
         self._spawn("replica", self._stay_known())
         self._spawn("housekeeping", self._keep_house())
@@ -254,6 +260,11 @@ class CentralHubService(BaseService[None]):
             # Before anything is written again: it may have come back as what it was on another server.
             await self._adopt_cluster()
         await self.tokens.refresh(head)
+
+    def _wake_all(self) -> None:
+        """Let every open stream look whether it may go on."""
+        self.tail.feed.waiters.wake_all()
+        self.fleet_announcer.waiters.wake_all()
 
     async def _bus_connected(self) -> None:
         await self.announcer.connected()

@@ -9,7 +9,7 @@ from tests.architecture.source_tree import HUB, Module, dotted, imports, lies_in
 SHELLS: dict[str, frozenset[str]] = {
     "backup": frozenset({"archive", "dump", "restore"}),
     "config": frozenset("store commit_queue history listing tail announcer conformance contracts".split()),
-    "coordination": frozenset({"clock", "health_checker", "manager"}),
+    "coordination": frozenset({"announcer", "clock", "health_checker", "manager"}),
     "validation": frozenset("checker worker consumer_checker consumer_worker".split()),
 }
 """Per area, the modules that read, write, wait and know the time. Every other module of the area only decides."""

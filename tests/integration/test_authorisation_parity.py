@@ -108,6 +108,7 @@ WAYS = [
     read("/api/v1/config/status/{service}"),
     read("/api/v1/discovery/{service}"),
     Way(Verb.READ, "GET", "/api/v1/health/services/{service}", also=frozenset({404})),
+    read("/api/v1/discovery/watch", service="{service}"),
     Way(Verb.READ, "GET", "/api/v1/discovery/{service}/route", also=frozenset({503})),
     read(CONTRACTS),
     update(f"{CONTRACTS}/pin", builds=[]),

@@ -28,8 +28,8 @@ async def generate_requests(hub: RunningHub, directory: Path, *, examples: int, 
         *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIGURATION)),
         *("run", f"{hub.url}/openapi.json", "--header", f"Authorization: Bearer {hub.token}"),
         *("--seed", str(seed), "--max-examples", str(examples), "--request-timeout", "10", "--no-color"),
-        # A watch never ends by itself; it has tests of its own.
-        *("--exclude-path", "/api/v1/config/watch"),
+        # A watch never ends by itself; both have tests of their own.
+        *("--exclude-path", "/api/v1/config/watch", "--exclude-path", "/api/v1/discovery/watch"),
         cwd=directory,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

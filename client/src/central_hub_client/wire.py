@@ -21,6 +21,7 @@ RESERVED_SERVICE_NAMES: Final = frozenset(
 STREAM: Final = "CONFIG_UPDATES"
 UPDATE_SUBJECTS: Final = "config.update.>"
 BOOKMARK_SUBJECT: Final = "config.bookmark"
+INSTANCES_SUBJECTS: Final = "discovery.update.>"
 MAX_PUSHED_BYTES: Final = 512 * 1024
 BOOKMARK_INTERVAL_SECONDS: Final = 2.0
 
@@ -113,7 +114,16 @@ def content_hash(config: Any) -> str:
 
 def update_subject(service: str, environment: str) -> str:
     """Where changes of (service, environment) are announced. Both names must have been checked before."""
-    base = f"config.update.{service}"
+    return _subject("config", service, environment)
+
+
+def instances_subject(service: str, environment: str) -> str:
+    """Where changes of the instances of a service are announced. Both names must have been checked before."""
+    return _subject("discovery", service, environment)
+
+
+def _subject(kind: str, service: str, environment: str) -> str:
+    base = f"{kind}.update.{service}"
     return base if environment == DEFAULT_ENVIRONMENT else f"{base}.{environment}"
 
 

@@ -5,6 +5,7 @@ in between, and never makes the hub remember anything for it.
 """
 
 import asyncio
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from central_hub.waiters import Waiters
 
 BOOKMARK_SECONDS: Final = 1.5
 """Below the two seconds that are promised, so that a busy loop keeps the promise."""
+BOOKMARK_JITTER: Final = 0.2
+"""A change wakes all streams at once; without it their bookmarks would go on coming in the same moment."""
 
 
 class EventStream(Response, ABC):
@@ -51,7 +54,7 @@ class EventStream(Response, ABC):
                         break
                     await send({"type": "http.response.body", "body": part, "more_body": True})
                     try:
-                        async with asyncio.timeout(BOOKMARK_SECONDS):
+                        async with asyncio.timeout(_pause()):
                             await wake.wait()
                     except TimeoutError:
                         continue
@@ -62,6 +65,10 @@ class EventStream(Response, ABC):
 
     def _is_allowed(self) -> bool:
         return not self._hub.draining.is_set() and self._hub.tokens.grants.still_valid(self._grant, datetime.now(UTC))
+
+
+def _pause() -> float:
+    return BOOKMARK_SECONDS * random.uniform(1.0 - BOOKMARK_JITTER, 1.0)  # noqa: S311 - spreads load, hides nothing
 
 
 async def _until_disconnected(receive: Receive, wake: Callable[[], None]) -> None:

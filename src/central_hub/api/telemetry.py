@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from central_hub.metrics import Metrics
 
-_WATCH = "/config/watch"
+_WATCH = "/watch"
 _HEARTBEAT = "/discovery/heartbeat"
 """Changes nothing that anybody will look for, and comes from every instance all the time."""
 

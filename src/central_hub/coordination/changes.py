@@ -12,6 +12,7 @@ class Changes:
         self._last = 0
         self._numbers: dict[str, int] = {}
         self._by_service: dict[str, dict[Key, int]] = {}
+        self._forgotten: dict[str, int] = {}
 
     @property
     def last(self) -> int:
@@ -28,7 +29,12 @@ class Changes:
 
     def forget(self, key: Key) -> None:
         """Speak no more of an instance that has been gone for so long that everybody who follows has heard of it."""
-        self._by_service.get(key[0], {}).pop(key, None)
+        number = self._by_service.get(key[0], {}).pop(key, 0)
+        self._forgotten[key[0]] = max(number, self._forgotten.get(key[0], 0))
+
+    def reaches(self, service: str, number: int) -> bool:
+        """Whether all the instances are known that changed after the change of that number: none was forgotten."""
+        return number >= self._forgotten.get(service, 0)
 
     def of_service(self, service: str) -> int:
         """The number of the service's last change; 0 where there was none."""

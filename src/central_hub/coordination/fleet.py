@@ -113,6 +113,11 @@ class Fleet:
         instance = self._instances.get(key[0], {}).get(key)
         return instance if instance is not None and is_remembered(instance, now) else None
 
+    def generation(self, key: Key) -> int | None:
+        """Which incarnation was the last, of an instance that may be gone already; None where that is forgotten."""
+        instance = self._instances.get(key[0], {}).get(key)
+        return None if instance is None else instance.generation
+
     def put(self, row: Instance) -> None:
         """Take over what the store says, unless something later is known; with what it has not been told on top."""
         held = self._instances.get(row.service, {}).get(row.key)

@@ -7,7 +7,7 @@ from central_hub.audit.chain import rfc3339
 from central_hub.coordination.check_result import known
 from central_hub.coordination.fleet import Member
 from central_hub.coordination.registry import lease_ends
-from central_hub.storage.instance_values import Instance
+from central_hub.storage.instance_values import Instance, Key
 
 
 def described(member: Member, now: datetime) -> dict[str, Any]:
@@ -52,3 +52,10 @@ def checked(instance: Instance, now: datetime) -> dict[str, Any] | None:
         "at": rfc3339(check.at),
         "latency_ms": None if check.latency_ms is None else round(check.latency_ms, 3),
     }
+
+
+def gone(key: Key, generation: int | None) -> dict[str, Any]:
+    """An instance that is listed no more; without its generation where that is forgotten."""
+    service, environment, instance_id = key
+    told: dict[str, Any] = {"service": service, "environment": environment, "instance_id": instance_id}
+    return told if generation is None else told | {"generation": generation}

@@ -13,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.connections.database import Database
 from central_hub.coordination import registry
+from central_hub.coordination.changes import Changes
 from central_hub.coordination.clock import FleetClock
 from central_hub.coordination.fleet import Fleet, Member, Place
+from central_hub.coordination.news import News
 from central_hub.coordination.routing import Routed, Router, would_leave_nobody
 from central_hub.errors import HubError, LastInstance, NotFound, StaleGeneration, StoreUnavailable
 from central_hub.security.tokens import sha256
@@ -31,6 +33,7 @@ BATCH: Final = 2_000
 
 Covers = Callable[[str, str], bool]
 """Whether a service in an environment lies in the caller's scope. What does not is to him as if it were not there."""
+Listener = Callable[[], None]
 OnApplied = Callable[[Instance, Position, datetime], None]
 """Told of an instance, as it was known so far, that now runs another revision."""
 
@@ -96,6 +99,9 @@ class CoordinationManager:
         self.clock = FleetClock()
         self._on_applied = on_applied
         self._fleet = Fleet(protect_share)
+        self.news = News(self._fleet.changes)
+        self._told = 0
+        self._listeners: list[Listener] = []
         self._known_until = datetime.max.replace(tzinfo=UTC)
         self._router = Router(random.random)
         self._database = database
@@ -115,6 +121,15 @@ class CoordinationManager:
         if not self.is_loaded:
             raise StoreUnavailable("the hub is starting: the instances are not loaded yet")
         return self._fleet
+
+    @property
+    def changes(self) -> Changes:
+        """What has changed in the fleet since this replica started."""
+        return self._fleet.changes
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` when the fleet has changed: at once where this replica was told so, else within a turn."""
+        self._listeners.append(listener)
 
     @property
     def as_of(self) -> datetime:
@@ -167,7 +182,7 @@ class CoordinationManager:
             return instance, model is None or await self._record(connection, instance, model)
 
         instance, is_known = await self._database.transaction(work)
-        self._fleet.put(instance)
+        self._learn(instance)
         log.info(
             "instance_registered",
             service=service,
@@ -200,12 +215,14 @@ class CoordinationManager:
         """Take a heartbeat of an instance that has proved itself. It is written with the next turn."""
         beat = registry.heard(instance, Beat(instance.key, instance.generation, self.clock(), state, stance, report))
         self._fleet.beat(beat)
+        self._tell()
         if beat.stance is not None and beat.stance.applied is not None:
             self._on_applied(instance, beat.stance.applied, beat.seen_at)
 
     def checked(self, instance: Instance, check: Check) -> None:
         """Take the result of a check of this incarnation. It is written with the next turn, and renews no lease."""
         self._fleet.beat(Beat(instance.key, instance.generation, instance.seen_at, check=check))
+        self._tell()
 
     async def describe(
         self,
@@ -238,7 +255,7 @@ class CoordinationManager:
         found = await self._database.transaction(work)
         if found is None:
             raise _has_moved_on()
-        self._fleet.put(found[0])
+        self._learn(found[0])
         if order is not None:
             _note(found[0], order)
         # With the heartbeats that the store has not been told of.
@@ -254,7 +271,7 @@ class CoordinationManager:
         )
         if gone is None:
             raise _has_moved_on()
-        self._fleet.put(gone)
+        self._learn(gone)
         log.info("instance_deregistered", service=instance.service, instance=instance.instance_id)
 
     async def find(self, key: Key) -> Instance:
@@ -349,16 +366,32 @@ class CoordinationManager:
             rows, upcoming = await instances.changed_since(
                 connection, position, leased_since=now - registry.REMEMBERED_FOR - registry.LONGEST_LEASE
             )
+        self.news.gather()
         if position == 0:
             self._fleet.replace(rows)
         else:
             for row in rows:
                 self._fleet.put(row)
+        if heard.deaf_since is None or not self.is_loaded:
+            self.news.skip()  # else it was this replica that let the leases begin anew
         self._position = upcoming
         self._known_until = now + LONGEST_PAUSE
         self._looks += 1
         self._fleet.advance(now)
+        self._tell()
         self._tell_of_kept()
+
+    def _learn(self, instance: Instance) -> None:
+        """This replica was the first to be told, by the instance or for it."""
+        self._fleet.put(instance)
+        self.news.add(instance.key)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._told != self._fleet.changes.last:
+            self._told = self._fleet.changes.last
+            for listener in self._listeners:
+                listener()
 
     def _tell_of_kept(self) -> None:
         kept = self._fleet.kept

@@ -16,7 +16,7 @@ from central_hub.embedded.leftovers import end_processes
 from central_hub.embedded.process import NotReady, Program
 from central_hub.embedded.supervisor import supervise
 from central_hub.errors import StartupRefused
-from central_hub_client.wire import BOOKMARK_SUBJECT, STREAM, UPDATE_SUBJECTS
+from central_hub_client.wire import BOOKMARK_SUBJECT, INSTANCES_SUBJECTS, STREAM, UPDATE_SUBJECTS
 
 URL_FILE: Final = "nats.url"
 CLIENT_URL_FILE: Final = "nats.client.url"
@@ -91,6 +91,7 @@ accounts {{
     exports: [
       {{stream: "{UPDATE_SUBJECTS}"}}
       {{stream: "{BOOKMARK_SUBJECT}"}}
+      {{stream: "{INSTANCES_SUBJECTS}"}}
       {{service: "{_DIRECT_GET}"}}
     ]
   }}
@@ -99,12 +100,13 @@ accounts {{
       user: client, password: "{client_password}"
       permissions: {{
         publish: {{allow: ["{_DIRECT_GET}"]}}
-        subscribe: {{allow: ["{UPDATE_SUBJECTS}", "{BOOKMARK_SUBJECT}", "_INBOX.>"]}}
+        subscribe: {{allow: ["{UPDATE_SUBJECTS}", "{BOOKMARK_SUBJECT}", "{INSTANCES_SUBJECTS}", "_INBOX.>"]}}
       }}
     }}]
     imports: [
       {{stream: {{account: HUB, subject: "{UPDATE_SUBJECTS}"}}}}
       {{stream: {{account: HUB, subject: "{BOOKMARK_SUBJECT}"}}}}
+      {{stream: {{account: HUB, subject: "{INSTANCES_SUBJECTS}"}}}}
       {{service: {{account: HUB, subject: "{_DIRECT_GET}"}}}}
     ]
   }}

@@ -9,14 +9,17 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from central_hub.api.auth import authorise_instances, needs
 from central_hub.api.body import JSON, Body, strict_body
+from central_hub.api.instance_events import InstanceEvents
+from central_hub.api.instances_watch import InstancesStream
 from central_hub.api.v1.bodies import parse
 from central_hub.api.v1.fleet import InstancePage, renewal
 from central_hub.api.v1.instance_bodies import Heartbeat, Redescription, Registration
 from central_hub.api.v1.openapi import PROBLEMS, request_body
-from central_hub.api.v1.openapi_fleet import DESCRIBED, INSTANCES, REGISTERED, RENEWED, ROUTED
+from central_hub.api.v1.openapi_fleet import DESCRIBED, INSTANCES, INSTANCES_WATCH, REGISTERED, RENEWED, ROUTED
 from central_hub.api.v1.queries import (
     DeregisterQuery,
     InstancesQuery,
+    InstancesWatchQuery,
     NoQuery,
     RedescriptionQuery,
     RouteQuery,
@@ -41,6 +44,7 @@ JsonBody = Annotated[Body, Depends(strict_body(JSON, bounded_integers=False))]
 def routes(hub: CentralHubService) -> APIRouter:
     """Every route under `/discovery`."""
     router = APIRouter(prefix="/discovery", tags=["fleet"], responses=PROBLEMS)
+    told = InstanceEvents(hub.coordination)
 
     @router.post("/register", responses=REGISTERED, openapi_extra=request_body(Registration))
     async def register(grant: Registrar, body: JsonBody, _: Annotated[NoQuery, Query()], request: Request) -> Response:
@@ -93,6 +97,19 @@ def routes(hub: CentralHubService) -> APIRouter:
         services = [service for service in hub.coordination.fleet.services if grant.covers_service(service)]
         return _listed(hub, grant, services, query)
 
+    @router.get("/watch", responses=INSTANCES_WATCH)
+    async def watch(grant: Reader, query: Annotated[InstancesWatchQuery, Query()]) -> Response:
+        """Follow the instances of services: server-sent events with all of them first, and then every change.
+
+        A bookmark ends what is told together. A change at this replica is told at once, one at another and a lease that
+        runs out within two seconds.
+        """
+        for service in query.service:
+            authorise_instances(grant, service, query.environment)
+        stream = InstancesStream(hub, grant, frozenset(query.service), query.environment, told)
+        stream.headers.update(_freshness(hub))
+        return stream
+
     @router.get("/{service}", responses=INSTANCES)
     async def list_service(grant: Reader, service: ServicePath, query: Annotated[InstancesQuery, Query()]) -> Response:
         """The instances of a service.
@@ -116,12 +133,12 @@ def routes(hub: CentralHubService) -> APIRouter:
         """
         authorise_instances(grant, service, query.environment)
         found = hub.coordination.route(service, query.environment, query.policy, key=query.key, zone=query.zone)
-        told = {
+        answer = {
             "instance": described(found.member, hub.coordination.as_of),
             "policy": query.policy,
             "fallbacks": found.fallbacks,
         }
-        return _json(told, _freshness(hub))
+        return _json(answer, _freshness(hub))
 
     @router.put("/{service}/{instance_id}", responses=DESCRIBED, openapi_extra=request_body(Redescription))
     async def describe(

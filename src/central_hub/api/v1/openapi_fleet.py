@@ -128,6 +128,15 @@ INSTANCES: Final[Responses] = {
     )
 }
 
+INSTANCES_WATCH: Final[Responses] = {
+    200: {
+        "description": "`event: instances` with all instances of a service, `event: instance` with one that changed,"
+        " `event: gone` with one that is listed no more, and `event: bookmark` after them and at least every two"
+        " seconds.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
 ROUTED: Final[Responses] = {
     200: ok(
         "The instance to call.",

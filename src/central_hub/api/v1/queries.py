@@ -203,6 +203,10 @@ class HealthQuery(NoQuery):
     limit: int = Field(default=1_000, ge=1, le=1_000)
 
 
+class InstancesWatchQuery(DocumentQuery):
+    service: list[Runnable] = Field(min_length=1, max_length=200, description="Which services; repeatable.")
+
+
 class RouteQuery(DocumentQuery):
     policy: Policy = Field(default=Policy.ROUND_ROBIN, description="How one of several is chosen.")
     key: Text | None = Field(default=None, description="For `consistent_hash`: the same key, the same instance.")

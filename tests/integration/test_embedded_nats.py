@@ -59,8 +59,8 @@ async def _fresh(fleet: Fleet) -> None:
 
 
 async def test_a_client_hears_updates_and_bookmarks_with_their_headers(fleet: Fleet) -> None:
-    subjects = ("config.update.billing", "config.update.billing.staging", "config.bookmark")
-    for subject in ("config.update.billing", "config.update.*.staging", "config.bookmark"):
+    subjects = ("config.update.billing", "config.update.billing.staging", "config.bookmark", "discovery.update.billing")
+    for subject in ("config.update.billing", "config.update.*.staging", "config.bookmark", "discovery.update.>"):
         await fleet.client.subscribe(subject, cb=fleet.hear)
     await fleet.settle()
     for subject in subjects:
@@ -91,6 +91,7 @@ async def test_a_client_reads_the_last_message_of_a_subject(fleet: Fleet) -> Non
         "config.update.billing",
         "config.update.billing.staging",
         "config.bookmark",
+        "discovery.update.billing",
         "anything",
         "_INBOX.of.another",
         DIRECT_GET,
@@ -113,7 +114,9 @@ async def test_a_client_may_not_publish(fleet: Fleet, subject: str) -> None:
     assert [message for message in fleet.heard if message.data == b"forged"] == []
 
 
-@pytest.mark.parametrize("subject", [">", "*.>", "config.>", "config.other", "$JS.>", "$SYS.>", "_HUB.>"])
+@pytest.mark.parametrize(
+    "subject", [">", "*.>", "config.>", "config.other", "discovery.>", "$JS.>", "$SYS.>", "_HUB.>"]
+)
 async def test_a_client_may_not_listen_elsewhere(fleet: Fleet, subject: str) -> None:
     await fleet.client.subscribe(subject, cb=fleet.hear)
     await fleet.settle()

@@ -16,6 +16,7 @@ from central_hub_client.wire import (
     ErrorCode,
     Position,
     content_hash,
+    instances_subject,
     is_document_name,
     is_environment_name,
     is_service_name,
@@ -92,6 +93,7 @@ def test_changes_are_announced_under_the_subject_of_service_and_environment(
     service: str, environment: str, subject: str
 ) -> None:
     assert update_subject(service, environment) == subject
+    assert instances_subject(service, environment) == subject.replace("config", "discovery")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ a limit or a deadline, nothing parsed but strict JSON. Errors are those of `erro
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,10 +15,11 @@ from typing import Any, Final
 
 import httpx2
 
-from central_hub_client import strict_json
+from central_hub_client import instance_events, strict_json
 from central_hub_client.blocking import run_blocking
 from central_hub_client.client_settings import ClientSettings
 from central_hub_client.errors import CentralHubError, HubUnreachable, InvalidAnswer, InvalidSettings, error_from
+from central_hub_client.instance_events import InstanceEvent
 from central_hub_client.service_instance import ServiceInstance
 from central_hub_client.trust import read_key_list
 from central_hub_client.wire import (
@@ -40,6 +41,8 @@ INSTANCES_ON_A_PAGE: Final = 250
 MAX_PAGE_BYTES: Final = 12 * 1024 * 1024
 MAX_PAGE_NODES: Final = INSTANCES_ON_A_PAGE * 8_000
 MAX_PAGES: Final = 200
+# All instances of a service in one event.
+MAX_LIST_BYTES: Final = 32 * 1024 * 1024
 MAX_PROBLEM_BYTES: Final = 256 * 1024
 CONNECT_SECONDS: Final = 3.0
 ANSWER_SECONDS: Final = 10.0
@@ -165,22 +168,54 @@ class HubApi:
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if after is not None:
             query["after"] = headers["Last-Event-ID"] = str(after)
-        async with self._request("/config/watch", query, headers, deadline_seconds=None) as response:
+        names = frozenset({"config", "bookmark"})
+        async with contextlib.aclosing(
+            self._events("/config/watch", query, headers, names, limit=MAX_ANSWER_BYTES)
+        ) as events:
+            async for name, body in events:
+                yield _bookmark(body) if name == "bookmark" else await read_config_object(body)
+
+    async def watch_instances(self, services: Sequence[str], environment: str) -> AsyncGenerator[InstanceEvent]:
+        """The instances of services, and every change of them, until an error; it never ends by itself."""
+        query: dict[str, str | list[str]] = {"service": list(services), "environment": environment}
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        async with contextlib.aclosing(
+            self._events("/discovery/watch", query, headers, instance_events.NAMES, limit=MAX_LIST_BYTES)
+        ) as events:
+            async for name, body in events:
+                try:
+                    if len(body) > PARSE_IN_THREAD_BYTES:
+                        yield await run_blocking(instance_events.read, name, body)
+                    else:
+                        yield instance_events.read(name, body)
+                except ValueError as error:
+                    raise InvalidAnswer(f"an event about instances cannot be read: {error}") from error
+
+    async def _events(
+        self,
+        path: str,
+        query: Mapping[str, str | list[str]],
+        headers: Mapping[str, str],
+        names: frozenset[str],
+        *,
+        limit: int,
+    ) -> AsyncGenerator[tuple[str, bytes]]:
+        """Those of a stream's events that have such a name. Silence is an error, and so is its end."""
+        async with self._request(path, query, headers, deadline_seconds=None) as response:
             if response.status_code != httpx2.codes.OK:
                 raise InvalidAnswer(f"the answer was HTTP {response.status_code}, which is no event stream")
-            events = aiter(httpx2.EventSource(response, max_event_size=MAX_ANSWER_BYTES))
+            events = aiter(httpx2.EventSource(response, max_event_size=limit))
             while True:
                 try:
                     async with asyncio.timeout(SILENCE_SECONDS):
                         event = await anext(events)
-                        while event.event not in ("config", "bookmark"):
+                        while event.event not in names:
                             event = await anext(events)
                 except TimeoutError as error:
                     raise HubUnreachable(f"the event stream was silent for {SILENCE_SECONDS:g} s") from error
                 except StopAsyncIteration as error:
                     raise HubUnreachable("the hub ended the event stream") from error
-                body = event.data.encode()
-                yield _bookmark(body) if event.event == "bookmark" else await read_config_object(body)
+                yield event.event, event.data.encode()
 
     async def close(self) -> None:
         if self._http is not None:
@@ -191,7 +226,7 @@ class HubApi:
     async def _request(
         self,
         path: str,
-        query: Mapping[str, str],
+        query: Mapping[str, str | list[str]],
         headers: Mapping[str, str],
         *,
         method: str = "GET",

@@ -9,7 +9,8 @@ from typing import Any, Self
 class ServiceInstance:
     """How to reach it, what it is, and how it was when the hub last said so.
 
-    `state` is a word of `HealthState`, or one that only a later hub knows.
+    `state` is a word of `HealthState`, or one that only a later hub knows. `kept` says that it fell silent
+    together with too many others, and is told of as it was last known.
     """
 
     service: str
@@ -25,6 +26,7 @@ class ServiceInstance:
     capabilities: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    kept: bool = False
 
     @property
     def url(self) -> str | None:
@@ -56,6 +58,7 @@ class ServiceInstance:
             capabilities=tuple(map(str, _of(value, "capabilities", list, []))),
             labels=_of(value, "labels", dict, {}),
             metadata=_of(value, "metadata", dict, {}),
+            kept=_of(value, "kept", bool, False),
         )
 
 
@@ -66,6 +69,6 @@ def _of(value: Mapping[str, Any], name: str, kind: type, default: Any = _NEEDED)
     found = value.get(name)
     if found is None and default is not _NEEDED:
         return default
-    if not isinstance(found, kind) or isinstance(found, bool):
+    if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
         raise ValueError(f"{name} of an instance must be a {kind.__name__}")
     return found

@@ -1,8 +1,11 @@
 """`central-hub instances` and `route` as a program, against a real hub."""
 
+import asyncio
+import os
+
 from tests.conftest import RunningHub
-from tests.integration.instances import beat, register
-from tests.integration.test_cli import Run, cli
+from tests.integration.instances import beat, instance_path, register
+from tests.integration.test_cli import PROGRAM, Run, cli
 
 __all__ = ["cli"]
 
@@ -39,6 +42,35 @@ async def test_instances_are_listed_with_where_and_how_they_are(cli: Run, hub: R
     for wrong in (("--label", "team"), ("-e", "No"), ("_global",)):
         assert (await cli("instances", *wrong)).code == 2
     assert (await cli("instances", "--state", "asleep")).code == 1
+
+
+async def test_instances_are_followed_with_a_line_for_each_change(cli: Run, hub: RunningHub, service_name: str) -> None:
+    one = await register(hub.http, service_name, "one", host="10.0.0.7", port=8080, zone="eu-1", version="1.4.0")
+    process = await asyncio.create_subprocess_exec(
+        *(PROGRAM, "instances", service_name, "--watch"),
+        stdout=asyncio.subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "CENTRAL_HUB_URL": hub.url, "CENTRAL_HUB_TOKEN": hub.token},
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+
+        async def line() -> str:
+            assert process.stdout is not None
+            return (await process.stdout.readline()).decode().partition("  ")[2].rstrip()
+
+        assert await line() == "one  starting  http://10.0.0.7:8080  eu-1  1.4.0"
+        await beat(hub.http, one)
+        assert await line() == "one  healthy  http://10.0.0.7:8080  eu-1  1.4.0"
+        await register(hub.http, service_name, "two", weight=3)
+        assert await line() == "two  starting  weight 3"
+        assert (await hub.http.delete(instance_path(service_name))).status_code == 204
+        assert await line() == "one  gone"
+        process.send_signal(2)
+        assert await process.wait() == 0
+    for wrong in (("--watch",), (service_name, "--watch", "--zone", "eu")):
+        refused = await cli("instances", *wrong)
+        assert refused.code == 2
+        assert "--watch follows all instances of one service" in refused.err
 
 
 async def test_route_prints_where_to_call(cli: Run, hub: RunningHub, service_name: str) -> None:

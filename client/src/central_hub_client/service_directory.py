@@ -33,7 +33,7 @@ class ServiceDirectory:
     """Knows the instances of the services it is told of, and picks one for each call: in memory, in microseconds.
 
     Constructing it does no I/O; `start` reads what was last known from disk, asks the hub within its deadline, and goes
-    on asking in a daemon thread of its own, in scripts, forked workers and event loops alike. With the hub dead
+    on listening in a daemon thread of its own, in scripts, forked workers and event loops alike. With the hub dead
     it goes on with what was last known, and `status` says so. What is not given as an argument comes from the
     environment, as with `ConfigClient`. The token wants the verb `read` for the services called. Only a service name
     that can never be right raises ValueError.

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from central_hub.cli import watching_instances
 from central_hub.cli.options import READING, Environment, parse_environment
 from central_hub.cli.session import ExitCode, Failed, Session, command
 from central_hub_client.routing.balancer import check_arguments
@@ -79,6 +80,12 @@ CallersZone = Annotated[
 ]
 
 
+Watch = Annotated[
+    bool,
+    typer.Option("--watch", help="Go on, with a line for each that changes. Ctrl-C ends it. Takes one service."),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     command(app, READING)(instances)
@@ -94,8 +101,14 @@ def instances(
     zone: Zone = None,
     labels: Labels = None,
     metadata: Metadata = None,
+    watch: Watch = False,
 ) -> None:
     """List instances: where they are, what they run, and how they are."""
+    if watch:
+        if service is None or state or capability or zone or labels or metadata:
+            raise Failed("--watch follows all instances of one service: name it, and no filter", code=ExitCode.USAGE)
+        watching_instances.follow(session, service, environment or DEFAULT_ENVIRONMENT, _line)
+        return
     filters: dict[str, Any] = {
         "environment": environment,
         "state": state,
@@ -173,6 +186,13 @@ def _row(instance: Mapping[str, Any]) -> tuple[str, ...]:
         instance["version"] or instance["build"] or "",
         instance["last_seen"],
     )
+
+
+def _line(instance: Mapping[str, Any]) -> str:
+    """How an instance is, for those who watch."""
+    parts = (_state(instance), _url(instance), instance["zone"], instance["version"] or instance["build"])
+    weight = "" if instance["weight"] == 1 else f"  weight {instance['weight']}"
+    return "  ".join(part for part in parts if part) + weight
 
 
 def _state(instance: Mapping[str, Any]) -> str:

@@ -1,24 +1,20 @@
 """`watch`: follow services live, for as long as it takes."""
 
 import contextlib
-import random
-import time
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
 from central_hub.cli import change_list
 from central_hub.cli.hub_client import Event
 from central_hub.cli.options import READING, Environment, parse_service
+from central_hub.cli.reconnecting import Reconnecting
 from central_hub.cli.session import Failed, Session, command
 from central_hub.config import diff
 from central_hub_client.errors import CentralHubError, HubUnavailable, HubUnreachable
 from central_hub_client.wire import DEFAULT_ENVIRONMENT
 
 Services = Annotated[list[str], typer.Argument(parser=parse_service, metavar="SERVICE...", help="Which services.")]
-
-_FIRST_WAIT_SECONDS: Final = 0.2
-_LONGEST_WAIT_SECONDS: Final = 10.0
 
 
 def register(app: typer.Typer) -> None:
@@ -31,17 +27,18 @@ def watch(session: Session, services: Services, environment: Environment = DEFAU
 
     A hub that goes away is waited for, and what it changed meanwhile is shown when it is back.
     """
-    shown = _Shown(session)
+    reconnecting, shown = Reconnecting(session.output), _Shown(session)
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             try:
                 for event in session.hub.events(
                     "/config/watch", last_event_id=shown.position, service=services, environment=environment
                 ):
+                    reconnecting.heard()
                     shown.take(event)
-                shown.lost("the hub ended the stream")
+                reconnecting.lost("the hub ended the stream")
             except (HubUnreachable, HubUnavailable) as error:
-                shown.lost(error.detail)
+                reconnecting.lost(error.detail)
             except CentralHubError as error:
                 if error.code not in ("epoch_changed", "history_gone"):
                     raise
@@ -49,20 +46,14 @@ def watch(session: Session, services: Services, environment: Environment = DEFAU
 
 
 class _Shown:
-    """What has been shown so far, and when to try again."""
+    """What has been shown so far."""
 
     def __init__(self, session: Session) -> None:
         self._output = session.output
         self._configs: dict[str, dict[str, Any]] = {}
-        self._wait_seconds = _FIRST_WAIT_SECONDS
-        self._is_lost = False
         self.position: str | None = None
 
     def take(self, event: Event) -> None:
-        self._wait_seconds = _FIRST_WAIT_SECONDS
-        if self._is_lost:
-            self._output.note("the hub is back")
-            self._is_lost = False
         if event.kind != "config":
             return
         if event.id:
@@ -74,14 +65,6 @@ class _Shown:
             self._output.json(found, indent=None)
         else:
             self._output.text(_line(found, before))
-
-    def lost(self, reason: str) -> None:
-        """Say so once, and wait a while: longer each time, and never in step with others."""
-        if not self._is_lost:
-            self._output.note(f"{reason}; trying again until it is back")
-        self._is_lost = True
-        time.sleep(random.uniform(0, self._wait_seconds))  # noqa: S311 - jitter
-        self._wait_seconds = min(2 * self._wait_seconds, _LONGEST_WAIT_SECONDS)
 
     def restart(self) -> None:
         """The history that was followed is gone: begin with the current state."""

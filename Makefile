@@ -53,7 +53,7 @@ format: install ## format and mend what can be mended
 docs: install ## write the reference pages from the code
 	@$(BIN)/python docs/generate.py
 
-demo: $(VENV)/.installed ## hub, stand-in API and pilot service: change settings while they run, kill the hub, go on (a minute)
+demo: $(VENV)/.installed ## hub, stand-in API and pilot service: change settings while they run, kill the hub, go on (two minutes)
 	@$(BIN)/python examples/demo.py
 
 bench: install ## measure against bare servers on this machine, and write docs/explanation/performance.md

@@ -1,4 +1,5 @@
-"""Central Hub at work, in a minute: a hub, a service that lives on it, changes that arrive, and a hub that dies.
+"""Central Hub at work, in two minutes: a hub, services that live on it, changes that arrive, calls that find their way
+around what is drained or killed, and a hub that dies.
 
 Everything is real and temporary: the hub with its own PostgreSQL and NATS, the pilot service, a stand-in for the API it
 downloads from, all on 127.0.0.1 and in a directory that is removed at the end. Run it by `make demo`.
@@ -24,10 +25,14 @@ from typing import Any, Final
 import httpx2
 import psutil
 
+from central_hub_client import ServiceDirectory
+
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 CENTRAL_HUB: Final = Path(sys.executable).with_name("central-hub")
 SERVICE: Final = "polygon-historical-downloader"
 PATIENCE_SECONDS: Final = 25.0
+_LONGEST_LEASE_SECONDS: Final = 60.0
+_BETWEEN_CALLS_SECONDS: Final = 0.02
 # In the environment of every process that is started here, so that each can be found again.
 MARK: Final = "CENTRAL_HUB_DEMO"
 
@@ -162,18 +167,26 @@ class Stage:
         _, line = stand_in.wait_for("listening", lambda line: line.startswith("listening on "))
         return line.removeprefix("listening on ")
 
-    def start_pilot(self, api_url: str, token: str) -> Pilot:
+    def start_pilot(self, name: str, api_url: str, token: str) -> Pilot:
         environment = self._environment(
             POLYGON_BASE_URL=api_url,
             POLYGON_API_KEY="demo",
-            POLYGON_DATABASE=str(self._directory / "bars.sqlite"),
+            POLYGON_DATABASE=str(self._directory / f"{name.replace(' ', '-')}.sqlite"),
+            POLYGON_STATUS_PORT=str(_free_port()),
             CENTRAL_HUB_URL=self.hub_url,
             CENTRAL_HUB_TOKEN=token,
             CENTRAL_HUB_CACHE_DIR=str(self._directory / "cache"),
         )
-        pilot = Pilot("the pilot", [sys.executable, "-m", "examples.polygon_historical_downloader"], environment)
+        pilot = Pilot(name, [sys.executable, "-m", "examples.polygon_historical_downloader"], environment)
         self._stack.callback(pilot.stop)
         return pilot
+
+    def caller(self, token: str) -> "Caller":
+        """Another service, which calls the pilots."""
+        directory = ServiceDirectory(
+            SERVICE, central_hub_url=self.hub_url, token=token, cache_dir=self._directory / "caller"
+        )
+        return Caller(self._stack.enter_context(directory), self._http)
 
     def token_for_the_pilot(self) -> str:
         """A token that may read the pilot's configuration and register it, and nothing else."""
@@ -195,6 +208,15 @@ class Stage:
     def status(self) -> str:
         """Who runs the pilot's document, once the latest revision has got there: the first line."""
         return self._command("status", SERVICE, "--wait", "--timeout", "20").splitlines()[0]
+
+    def drain(self, instance_id: str, *options: str) -> None:
+        """Take an instance out of routing, or put it back."""
+        self._command("drain", SERVICE, instance_id, *options)
+
+    def top(self) -> None:
+        """Show what an operator sees."""
+        for line in self._command("top", "--once").splitlines():
+            self.narrator.say(f"  {line}")
 
     def _command(self, *arguments: str) -> str:
         """What a command of the command line prints."""
@@ -245,13 +267,70 @@ class Stage:
         return {"Authorization": f"Bearer {self._admin_token()}"}
 
 
+class Caller:
+    """Calls the pilots, each time the one that its directory picks. It keeps a list of them, and asks no hub."""
+
+    def __init__(self, directory: ServiceDirectory, http: httpx2.Client) -> None:
+        self._directory = directory
+        self._http = http
+        self.tries_in_vain = 0
+
+    def names(self, count: int) -> list[str]:
+        """The instances that there are, the one that came first before the others, once there are so many."""
+        began = time.monotonic()
+        while len(instances := self._directory.instances(SERVICE)) < count:
+            if time.monotonic() > began + PATIENCE_SECONDS:
+                raise StepFailed(f"the directory does not know {count} instances")
+            time.sleep(0.05)
+        return [instance.instance_id for instance in instances]
+
+    def call(self) -> str:
+        """Who answered. One that cannot be reached costs another try, and no call. Raises StepFailed."""
+        for _ in range(10):
+            instance = self._directory.pick(SERVICE).instance
+            try:
+                answer = self._http.get(f"{instance.url}/status")
+            except httpx2.TransportError:
+                self.tries_in_vain += 1
+                continue
+            if answer.status_code == httpx2.codes.OK:
+                return instance.instance_id
+        raise StepFailed("a call was lost")
+
+    def call_until(self, name: str) -> float:
+        """Call until this one answers; the seconds that took. Raises StepFailed."""
+        began = time.monotonic()
+        while self.call() != name:
+            if time.monotonic() > began + PATIENCE_SECONDS:
+                raise StepFailed(f"no call came to {name}")
+            time.sleep(_BETWEEN_CALLS_SECONDS)
+        return time.monotonic() - began
+
+    def call_until_only(self, name: str) -> float:
+        """Call until twenty in a row were answered by this one, at the first try; the seconds until the first of them.
+        Raises StepFailed."""
+        began = since = time.monotonic()
+        in_a_row = 0
+        while in_a_row < 20:
+            failed = self.tries_in_vain
+            if self.call() == name and self.tries_in_vain == failed:
+                in_a_row += 1
+            else:
+                since, in_a_row = time.monotonic(), 0
+            if time.monotonic() > began + _LONGEST_LEASE_SECONDS:
+                raise StepFailed(f"calls did not come to {name} alone")
+            time.sleep(_BETWEEN_CALLS_SECONDS)
+        return since - began
+
+
 def show(stage: Stage) -> None:
     """The demonstration. Raises StepFailed where something does not happen."""
     narrator = stage.narrator
     narrator.say("The hub runs, with the documents of a sample fleet. First the pilot gets enough to do:")
     stage.set("download.start_date=today-90days")
 
-    pilot = stage.start_pilot(stage.start_stand_in(), stage.token_for_the_pilot())
+    api_url, token = stage.start_stand_in(), stage.token_for_the_pilot()
+    pilot = stage.start_pilot("the pilot", api_url, token)
     _, started = pilot.wait_for_event("its start", lambda event: event.get("event") == "started")
     if started["source"] != "hub":
         raise StepFailed(f"the pilot started from {started['source']} and not from the hub")
@@ -290,10 +369,36 @@ def show(stage: Stage) -> None:
         lambda page: page["batch_size"] == 500,
     )
 
+    _show_the_fleet(stage, stage.start_pilot("the second pilot", api_url, token), token)
+
     if failed := pilot.count("series_failed"):
         raise StepFailed(f"{failed} series failed")
     narrator.measured("pages stored in all", str(pilot.count("page_stored")))
     narrator.measured("gaps found and closed", f"{pilot.count('gap_found')} and {pilot.count('gap_closed')}")
+
+
+def _show_the_fleet(stage: Stage, second: Pilot, token: str) -> None:
+    narrator = stage.narrator
+    narrator.say("A second pilot joins, and somebody calls them, in turn:")
+    second.wait_for_event("its start", lambda event: event.get("event") == "started")
+    caller = stage.caller(token)
+    first_name, second_name = caller.names(2)
+    caller.call_until(second_name)
+    stage.top()
+
+    narrator.say("The second one is drained. It runs on, and calls go around it:")
+    stage.drain(second_name, "--reason", "maintenance")
+    narrator.measured("drained: from the command to the last call", f"{caller.call_until_only(first_name):.2f} s")
+    stage.top()
+    stage.drain(second_name, "--undo")
+    narrator.measured("back: from the command to its first call", f"{caller.call_until(second_name):.2f} s")
+
+    narrator.say("The second one is killed (SIGKILL). It cannot say goodbye:")
+    second.kill()
+    caller.tries_in_vain = 0
+    narrator.measured("killed: until nobody tries it any more", f"{caller.call_until_only(first_name):.1f} s")
+    narrator.measured("calls that were lost, and tries in vain", f"0 and {caller.tries_in_vain}")
+    stage.top()
 
 
 def _change(stage: Stage, pilot: Pilot, name: str, assignment: str, shows: Callable[[dict[str, Any]], bool]) -> int:

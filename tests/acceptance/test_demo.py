@@ -79,6 +79,13 @@ def test_it_shows_what_it_promises_and_leaves_nothing_behind(demo: Demo) -> None
     for change in ("batch size", "symbols", "batch size after the restart"):
         for moment in ("the running service", "the first page that shows it"):
             assert re.fullmatch(r"\d+ ms", measured[f"{change}: from commit to {moment}"])
+    assert float(measured["drained: from the command to the last call"].removesuffix(" s")) < 15
+    assert float(measured["killed: until nobody tries it any more"].removesuffix(" s")) < 60
+    assert measured["calls that were lost, and tries in vain"].startswith("0 and ")
+    shown = demo.output.split("$ central-hub top --once")[1:]
+    assert [len(re.findall(r" healthy +2 of 2 ", text)) for text in shown] == [1, 0, 0]
+    assert re.search(r"-2 +draining ", shown[1])
+    assert re.search(r"-2 +expired ", shown[2]) or re.search(r"-2 +unhealthy ", shown[2])
     assert measured["pages stored without a hub"].startswith("15 in ")
     assert "converged: 1 applied" in demo.output
     assert measured["processes left running"] == "0"

@@ -30,6 +30,7 @@ if sys.platform == "linux":
 log = structlog.get_logger()
 
 _TICK_SECONDS: Final = 0.5
+_WATCHED_AT_ONCE: Final = 500
 _PROGRESS_BYTES: Final = 4096
 """Who takes less than this in the time of a stall takes nothing."""
 _FRAMING: Final = frozenset((b"host", b"expect", b"transfer-encoding", b"content-length"))
@@ -81,7 +82,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         "_progress_at",
         "_running",
         "_unsent_bytes",
-        "_watchdog",
         "_wire_bytes",
     )
 
@@ -117,7 +117,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_dismissed = False
         self._unsent_bytes = 0
         self._progress_at = 0.0
-        self._watchdog: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
         self._early_answer = _EarlyAnswer(self)
 
@@ -126,13 +125,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         _forget_vanished_peers(transport, self.limits.stall_seconds)
         self._progress_at = self.loop.time()
         self._deadline = self._progress_at + self.limits.head_seconds
-        self._watchdog = self.loop.call_later(_TICK_SECONDS, self._watch)
         if len(self.connections) > self.limits.max_connections:
             self._refuse(TooManyConnections("all connections are taken: try again in a moment"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._watchdog is not None:
-            self._watchdog.cancel()
         self._tell_running()
         super().connection_lost(exc)
 
@@ -276,15 +272,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _head_too_large(self) -> HubError:
         return HeaderTooLarge(f"request line and header may have {self.limits.head_bytes} bytes at most")
 
-    def _watch(self) -> None:
-        self._watchdog = self.loop.call_later(_TICK_SECONDS, self._watch)
-        now = self.loop.time()
+    def watch(self, now: float) -> None:
+        """Look whether the peer keeps to its times. The server calls it every half second."""
         unsent = self.transport.get_write_buffer_size()
         # What TLS hands on is not seen here: that it does not block is progress, and the kernel has its own limit.
-        hands_on = self.scheme == "https" and not self.flow.write_paused
-        if unsent == 0 or unsent <= self._unsent_bytes - _PROGRESS_BYTES or hands_on:
+        if (
+            unsent == 0
+            or unsent <= self._unsent_bytes - _PROGRESS_BYTES
+            or (self.scheme == "https" and not self.flow.write_paused)
+        ):
             self._progress_at, self._unsent_bytes = now, unsent
-        self._unsent_bytes = max(self._unsent_bytes, unsent)
+        else:
+            self._unsent_bytes = max(self._unsent_bytes, unsent)
         if now - self._progress_at > self.limits.stall_seconds or self._is_dismissed:
             self.transport.abort()
         elif self.flow.read_paused and not self._is_leaving:
@@ -374,9 +373,18 @@ class _EarlyAnswer:
 
 
 class BoundedServer(uvicorn.Server):
-    """uvicorn's server with a bound on TLS handshakes: they take place before there is a protocol that could watch."""
+    """uvicorn's server, which looks after its connections, and has a bound on TLS handshakes: they take place before
+    there is a protocol that could be looked after."""
 
     handshake_seconds: ClassVar[float] = 5.0
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until it is time to stop."""
+        watchdog = asyncio.create_task(self._watch(), name="watchdog")
+        try:
+            await super().serve(sockets)
+        finally:
+            watchdog.cancel()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve on `sockets`, which must be bound already."""
@@ -398,6 +406,17 @@ class BoundedServer(uvicorn.Server):
             for listener in sockets or ()
         ]
         self.started = True
+
+    async def _watch(self) -> None:
+        """One timer for all connections: thousands of timers would cost more than the requests."""
+        loop, connections = asyncio.get_running_loop(), self.server_state.connections
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            for number, connection in enumerate(tuple(connections), start=1):
+                if isinstance(connection, BoundedHttpProtocol) and connection in connections:
+                    connection.watch(loop.time())
+                if number % _WATCHED_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # others go on in between
 
 
 def _names_the_same_host(url: bytes, host: bytes | None) -> bool:

@@ -149,6 +149,18 @@ class Fleet:
             later = self._unwritten.get(beat.key)
             self._unwritten[beat.key] = beat if later is None else merged(beat, later)
 
+    def written(self, key: Key, change: int) -> None:
+        """The store has a heartbeat that was taken here, just as it was told; its row has this `change` by that."""
+        held = self._instances.get(key[0], {}).get(key)
+        # Otherwise somebody else has changed the row in between, which is not known here yet.
+        if held is not None and held.change == change - 1:
+            self._instances[key[0]][key] = replace(held, change=change)
+
+    def is_known(self, key: Key, change: int) -> bool:
+        """Whether reading the row of that `change` would tell nothing new."""
+        held = self._instances.get(key[0], {}).get(key)
+        return held is not None and held.change >= change
+
     def replace(self, rows: Collection[Instance]) -> None:
         """Begin anew from all that the store has."""
         there = {row.key for row in rows}

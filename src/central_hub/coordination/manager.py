@@ -353,7 +353,8 @@ class CoordinationManager:
         self._fleet.forget()
 
     async def _write(self, beats: list[Beat]) -> None:
-        await self._database.transaction(lambda connection: instances.beat(connection, beats))
+        for key, change in await self._database.transaction(lambda connection: instances.beat(connection, beats)):
+            self._fleet.written(key, change)
 
     async def _look(self) -> None:
         position, self._position = self._position, 0  # after a failure: everything, it may be another store by then
@@ -364,7 +365,10 @@ class CoordinationManager:
         now = self.clock()
         async with self._database.reading() as connection:
             rows, upcoming = await instances.changed_since(
-                connection, position, leased_since=now - registry.REMEMBERED_FOR - registry.LONGEST_LEASE
+                connection,
+                position,
+                leased_since=now - registry.REMEMBERED_FOR - registry.LONGEST_LEASE,
+                is_known=self._fleet.is_known,
             )
         self.news.gather()
         if position == 0:

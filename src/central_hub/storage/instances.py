@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
@@ -100,10 +100,13 @@ async def deregister(connection: AsyncConnection, key: Key, generation: int, *, 
     return await _change(connection, key, generation, {"deregistered_at": at})
 
 
-async def beat(connection: AsyncConnection, beats: Sequence[Beat]) -> None:
-    """Write many heartbeats at once. Those of incarnations that are no longer current change nothing."""
+async def beat(connection: AsyncConnection, beats: Sequence[Beat]) -> list[tuple[Key, int]]:
+    """Write many heartbeats at once. Those of incarnations that are no longer current change nothing.
+
+    Returns the instances whose heartbeat was written just as it was told, each with its row's `change` by that.
+    """
     stances = [beat.stance or Stance() for beat in beats]
-    await connection.execute(
+    rows = await connection.execute(
         _BEAT,
         {
             "services": [beat.key[0] for beat in beats],
@@ -126,21 +129,41 @@ async def beat(connection: AsyncConnection, beats: Sequence[Beat]) -> None:
             "reports": [None if beat.report is None else _text(asdict(beat.report)) for beat in beats],
         },
     )
+    return [
+        ((service, environment, instance_id), change)
+        for service, environment, instance_id, change, is_as_told in rows
+        if is_as_told
+    ]
 
 
 async def changed_since(
-    connection: AsyncConnection, position: int, *, leased_since: datetime
+    connection: AsyncConnection,
+    position: int,
+    *,
+    leased_since: datetime,
+    is_known: Callable[[Key, int], bool],
 ) -> tuple[list[Instance], int]:
     """The instances that changed since an earlier call, and the `position` for the next one; 0 reads all of them.
+
+    Left out are those whose `change` the caller knows: most are what he wrote himself, and to see that a row need not
+    be read takes a fraction of reading it.
 
     A position is the oldest transaction that had not ended: whatever was invisible then was written by it or by a
     later one, so nothing is ever missed, however commits overtake each other. Some rows come twice. The caller's
     transaction must see one moment.
     """
     upcoming = await connection.scalar(OLDEST_OPEN_TRANSACTION)
-    rows = await connection.execute(
-        sa.select(instances).where(instances.c.changed_in >= position, instances.c.leased_at >= leased_since)
-    )
+    if position == 0:
+        rows = await connection.execute(sa.select(instances).where(instances.c.leased_at >= leased_since))
+    else:
+        changes = await connection.execute(_CHANGES, {"position": position, "leased_since": leased_since})
+        unknown = [tuple(key) for *key, change in changes if not is_known((key[0], key[1], key[2]), change)]
+        if not unknown:
+            return [], int(upcoming or 0)
+        services, environments, instance_ids = (list(names) for names in zip(*unknown, strict=True))
+        rows = await connection.execute(
+            _THESE, {"services": services, "environments": environments, "instance_ids": instance_ids}
+        )
     found = []
     for row in rows:
         found.append(_instance(row))
@@ -267,6 +290,19 @@ def _register_statement() -> sa.sql.dml.ReturningInsert[Any]:
 
 _REGISTER: Final = _register_statement()
 
+
+def _these_statement() -> sa.Select[Any]:
+    names = ("service", "environment", "instance_id")
+    told = sa.func.unnest(*(sa.bindparam(f"{name}s", type_=sa.ARRAY(sa.Text)) for name in names))
+    named = told.table_valued(*names, name="named").render_derived()
+    return sa.select(instances).join(named, sa.and_(*(instances.c[name] == named.c[name] for name in names)))
+
+
+_CHANGES: Final = sa.select(
+    instances.c.service, instances.c.environment, instances.c.instance_id, instances.c.change
+).where(instances.c.changed_in >= sa.bindparam("position"), instances.c.leased_at >= sa.bindparam("leased_since"))
+_THESE: Final = _these_statement()
+
 # Rows are locked in one order, because two replicas may hold heartbeats of the same instances at the same time.
 _BEAT: Final = sa.text("""
 WITH beat AS MATERIALIZED (
@@ -308,6 +344,7 @@ UPDATE instances i SET
 FROM beat b JOIN current USING (service, environment, instance_id)
 WHERE (i.service, i.environment, i.instance_id) = (b.service, b.environment, b.instance_id)
   AND i.generation = b.generation AND i.deregistered_at IS NULL
+RETURNING i.service, i.environment, i.instance_id, i.change, LEAST(i.seen_at, i.leased_at) >= b.seen_at
 """).bindparams(
     *(
         sa.bindparam(name, type_=sa.ARRAY(sa.Text))

@@ -26,14 +26,23 @@ class Store:
         self.row = instance(generation=self.row.generation + 1, change=self.row.change + 1)
         return self.row
 
-    def write(self, taken: list[Beat]) -> None:
+    def write(self, taken: list[Beat]) -> list[tuple[Key, int]]:
         for beat in taken:
             if beat.generation == self.row.generation:
                 self.row = replace(renewed(self.row, beat), change=self.row.change + 1)
+                return [(self.row.key, self.row.change)]
+        return []
+
+    def tell(self, fleet: Fleet) -> None:
+        """Let a replica look: it reads only what it does not know."""
+        if not fleet.is_known(self.row.key, self.row.change):
+            fleet.put(self.row)
 
 
 operations = st.lists(
-    st.tuples(st.sampled_from(["beat", "write", "fail", "look", "look-late", "register"]), st.integers(0, 1), beats()),
+    st.tuples(
+        st.sampled_from(["beat", "write", "lost", "fail", "look", "look-late", "register"]), st.integers(0, 1), beats()
+    ),
     max_size=30,
 )
 
@@ -52,21 +61,27 @@ def test_replicas_agree_once_all_is_written_and_read(done: list[tuple[str, int, 
                 assert known is not None
                 fleet.beat(heard(known, replace(beat, generation=known.generation)))
             case "write":
-                store.write(fleet.take_unwritten())
+                for key, change in store.write(fleet.take_unwritten()):
+                    fleet.written(key, change)
+            case "lost":  # written, but the answer did not come
+                taken = fleet.take_unwritten()
+                store.write(taken)
+                fleet.bring_back(taken)
             case "fail":
                 taken = fleet.take_unwritten()
                 fleet.bring_back(taken)
             case "look":
-                fleet.put(store.row)
+                store.tell(fleet)
                 stale = store.row
             case "look-late":
                 fleet.put(stale)  # a look that took its time: something later may be known
             case "register":
                 fleet.put(store.register())
     for fleet in replicas:
-        store.write(fleet.take_unwritten())
+        for key, change in store.write(fleet.take_unwritten()):
+            fleet.written(key, change)
     for fleet in replicas:
-        fleet.put(store.row)
+        store.tell(fleet)
         assert fleet.find(KEY, NOW) == store.row
         assert fleet.unwritten == 0
 

@@ -6,7 +6,7 @@ are refused here (RFC 8259, and the interoperable subset of RFC 7493).
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from math import isinf
 from typing import Any, Final, NoReturn
@@ -54,13 +54,7 @@ def parse(body: bytes, *, max_nodes: int = MAX_NODES, bounded_integers: bool = T
         raise MalformedJson("the body starts with a byte order mark")
     _refuse_node_bombs(body, max_nodes)
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_object_without_duplicates,
-            parse_int=_integer if bounded_integers else _any_integer,
-            parse_float=_number,
-            parse_constant=_refuse_constant,
-        )
+        value = (_BOUNDED if bounded_integers else _UNBOUNDED).decode(text)
     except json.JSONDecodeError as error:
         raise MalformedJson(f"line {error.lineno}, column {error.colno}: {error.msg}") from error
     except RecursionError as error:
@@ -230,3 +224,17 @@ def _refuse_unportable_string(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise MalformedJson("a string contains half of a surrogate pair") from error
+
+
+def _decoder(parse_int: Callable[[str], int]) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=_object_without_duplicates,
+        parse_int=parse_int,
+        parse_float=_number,
+        parse_constant=_refuse_constant,
+    )
+
+
+# Made once: for a short text that takes as long as reading it.
+_BOUNDED: Final = _decoder(_integer)
+_UNBOUNDED: Final = _decoder(_any_integer)

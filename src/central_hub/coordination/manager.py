@@ -83,7 +83,7 @@ class Claim:
     service: str
     instance_id: str
     generation: int
-    secret: str = field(repr=False)
+    secret_sha256: bytes = field(repr=False)
 
 
 class CoordinationManager:
@@ -209,7 +209,7 @@ class CoordinationManager:
             for instance in self.fleet.named(claim.service, claim.instance_id, self.clock())
             if covers(instance.service, instance.environment)
         )
-        return registry.prove(candidates, claim.generation, sha256(claim.secret))
+        return registry.prove(candidates, claim.generation, claim.secret_sha256)
 
     def beat(self, instance: Instance, state: HealthState | None, stance: Stance | None, report: Report | None) -> None:
         """Take a heartbeat of an instance that has proved itself. It is written with the next turn."""

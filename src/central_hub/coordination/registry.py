@@ -85,8 +85,10 @@ def renewed(instance: Instance, beat: Beat) -> Instance:
 def heard(instance: Instance, beat: Beat) -> Beat:
     """What a heartbeat changes about an instance. One that speaks of no state has at least started."""
     state = beat.state or (HealthState.HEALTHY if instance.state is HealthState.STARTING else instance.state)
-    return replace(
-        beat,
+    return Beat(
+        beat.key,
+        beat.generation,
+        beat.seen_at,
         state=None if state is instance.state else state,
         stance=None if beat.stance == instance.stance else beat.stance,
         report=None if beat.report == instance.report else beat.report,

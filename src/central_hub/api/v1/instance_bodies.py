@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from central_hub.api.v1.queries import Environment, Label, Runnable, Text
 from central_hub.coordination.manager import Claim, DrainOrder, Model
+from central_hub.security.tokens import sha256
 from central_hub.storage.instance_values import Description, Rejection, Report, Stance
 from central_hub_client import strict_json
 from central_hub_client.strict_json import MAX_INTEGER, escape_pointer
@@ -164,7 +165,7 @@ class Heartbeat(Lenient):
 
     @property
     def claim(self) -> Claim:
-        return Claim(self.service, self.instance_id, self.generation, self.incarnation_secret)
+        return Claim(self.service, self.instance_id, self.generation, sha256(self.incarnation_secret))
 
     @property
     def reported_state(self) -> HealthState | None:

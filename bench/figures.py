@@ -27,3 +27,8 @@ def at_least(what: str, measured: str, against: str, ratio: float, aim: float) -
 def at_most(what: str, measured: str, against: str, ratio: float, aim: float) -> Figure:
     """A figure whose ratio should be no more than the aim."""
     return Figure(what, measured, against, ratio, f"<= {aim:g}", ratio <= aim)
+
+
+def percentile_ms(seconds: list[float], share: float) -> float:
+    """Of durations in seconds, in milliseconds."""
+    return sorted(seconds)[int((len(seconds) - 1) * share)] * 1000

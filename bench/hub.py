@@ -73,7 +73,9 @@ async def own_servers() -> AsyncIterator[Servers]:
 
 
 @asynccontextmanager
-async def running_hub(servers: Servers, database: tuple[str, str] | None = None) -> AsyncIterator[Hub]:
+async def running_hub(
+    servers: Servers, database: tuple[str, str] | None = None, *, max_connections: int = 4096
+) -> AsyncIterator[Hub]:
     """A hub of its own on a database given, or on a new one."""
     database_url, owner_url = database or await servers.new_database()
     port = free_port()
@@ -84,6 +86,7 @@ async def running_hub(servers: Servers, database: tuple[str, str] | None = None)
         "CENTRAL_HUB_NATS_URL": servers.endpoints.nats_url,
         "CENTRAL_HUB_DATA_DIR": str(data_dir),
         "CENTRAL_HUB_PORT": str(port),
+        "CENTRAL_HUB_MAX_CONNECTIONS": str(max_connections),
         "CENTRAL_HUB_LOG_LEVEL": "info",
     }
     log = data_dir / "hub.log"

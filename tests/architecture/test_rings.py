@@ -8,9 +8,9 @@ RINGS: tuple[frozenset[str], ...] = tuple(
     frozenset(ring.split())
     for ring in (
         "data_directory",
-        "errors settings metrics waiters",
+        "errors settings metrics rendezvous waiters",
         "connections storage security audit embedded validation",
-        "config coordination backup",
+        "config coordination monitoring backup",
         "service",
         "api",
         "process",

@@ -1,13 +1,12 @@
 """Which instances this replica checks, and when. Pure.
 
-Each is checked by the replica that scores highest for it (rendezvous hashing): all agree without a word, and when one
-dies, its own move to the others and no others move.
+Each is checked by one replica, and when that dies, by another.
 """
 
 from collections.abc import Callable, Iterable
-from hashlib import blake2b
 from typing import Final
 
+from central_hub.rendezvous import chosen
 from central_hub.storage.instance_values import Key
 
 INTERVAL_SECONDS: Final = 10.0
@@ -56,9 +55,4 @@ class CheckSchedule:
 
 def checker_of(key: Key, replicas: Iterable[str]) -> str:
     """Which of the replicas checks an instance."""
-    target = "/".join(key).encode()
-    return max(replicas, key=lambda replica: (blake2b(target, key=_digest(replica)).digest(), replica))
-
-
-def _digest(replica: str) -> bytes:
-    return blake2b(replica.encode()).digest()
+    return chosen("/".join(key), replicas)

@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from central_hub.storage import schema
 from central_hub.storage.tables import SCHEMA_VERSION, config_audit_log, config_contents, metadata, redactions
 
-LEFT_OUT: Final = frozenset({"hearing", "instances", "replicas"})
-"""Who is there now: hubs enter themselves when they start, and instances register again when they are not known."""
+LEFT_OUT: Final = frozenset({"duties", "hearing", "instances", "notifications", "replicas", "targets"})
+"""Who is there and how it is now: hubs enter themselves when they start, instances register again when they are not
+known, targets are probed anew, and what was still to be told is old by then."""
 
 _RECORD: Final = (config_audit_log.name, config_contents.name, redactions.name)
 _ROWS_AT_ONCE: Final = 50

@@ -8,7 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION: Final = "0008"
+SCHEMA_VERSION: Final = "0010"
 """The migration that this code needs: the head of `migrations/versions`."""
 
 metadata = sa.MetaData()
@@ -200,6 +200,101 @@ consumer_schemas = sa.Table(
     sa.Column("changed_in", sa.BigInteger, nullable=False, comment="the transaction of the last change"),
 )
 
+targets = sa.Table(
+    "targets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True, comment="of the component that is probed"),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("since", sa.TIMESTAMP(timezone=True), nullable=False, comment="when it came into this state"),
+    sa.Column("against", sa.Integer, nullable=False, comment="results in a row that speak against the state"),
+    sa.Column("turns", sa.Text, nullable=False, comment="JSON text: when it last turned well or unwell, oldest first"),
+    sa.Column("reason", sa.Text),
+    sa.Column("latency_ms", sa.Double),
+    sa.Column("probed_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("probed_by", sa.Text, nullable=False, comment="the key's id of the replica that did"),
+    sa.Column("change", sa.BigInteger, nullable=False, comment="counts the changes of this row"),
+    sa.Column("changed_in", sa.BigInteger, nullable=False, comment="the transaction of the last change"),
+)
+
+target_transitions = sa.Table(
+    "target_transitions",
+    metadata,
+    sa.Column("target", sa.Text, primary_key=True),
+    sa.Column("at", sa.TIMESTAMP(timezone=True), primary_key=True),
+    sa.Column("from_state", sa.Text, nullable=False),
+    sa.Column("to_state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+)
+
+duties = sa.Table(
+    "duties",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True, comment="of what one replica does for all"),
+    sa.Column("holder", sa.Text, nullable=False, comment="the key's id of the replica that does it"),
+    sa.Column("until", sa.TIMESTAMP(timezone=True), nullable=False, comment="when another one may take it over"),
+)
+
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.Text, nullable=False, comment="of rule and subject: one alert that is open has it"),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False, comment="of the condition"),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("environment", sa.Text, nullable=False, comment="empty where the subject has none"),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("summary", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("labels", sa.Text, nullable=False, comment="JSON text: names and texts"),
+    sa.Column("notify", sa.ARRAY(sa.Text), nullable=False, comment="names of channels"),
+    sa.Column("state", sa.Text, nullable=False, comment="pending, firing or resolved"),
+    sa.Column("since", sa.TIMESTAMP(timezone=True), nullable=False, comment="when the condition began"),
+    sa.Column("fired_at", sa.TIMESTAMP(timezone=True)),
+    sa.Column("resolved_at", sa.TIMESTAMP(timezone=True)),
+    sa.Column("notified_at", sa.TIMESTAMP(timezone=True), comment="when it was last handed to the channels"),
+    sa.Column("caused_by", sa.ARRAY(sa.Text), nullable=False, comment="components whose alerts speak for this one"),
+    sa.Column("affected", sa.Text, nullable=False, comment="JSON text: who is hit by it"),
+    sa.Column("acknowledged_at", sa.TIMESTAMP(timezone=True)),
+    sa.Column("acknowledged_by", sa.Text),
+    sa.Column("acknowledgement", sa.Text, comment="what he said to it"),
+    sa.Column("replica", sa.Text, nullable=False, comment="the one that alone can tell; empty where all can"),
+    sa.Column("change", sa.BigInteger, nullable=False, comment="counts the changes of this row"),
+    sa.Index("alerts_open", "fingerprint", unique=True, postgresql_where=sa.text("state <> 'resolved'")),
+    sa.Index("alerts_by_time", sa.text("since DESC")),
+)
+
+silences = sa.Table(
+    "silences",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("rule", sa.Text, comment="null for any"),
+    sa.Column("subject", sa.Text, comment="null for any"),
+    sa.Column("environment", sa.Text, comment="null for any"),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("until", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("ended_at", sa.TIMESTAMP(timezone=True), comment="when somebody ended it before that"),
+)
+
+notifications = sa.Table(
+    "notifications",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True, comment="the receiver's key against doubles"),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False, comment="JSON text: what is told, composed with the transition"),
+    sa.Column("state", sa.Text, nullable=False, comment="due, sent or dead"),
+    sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("due_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="not before then"),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("claimed_by", sa.Text, comment="the key's id of the replica that sends it"),
+    sa.Column("claimed_until", sa.TIMESTAMP(timezone=True)),
+    sa.Column("error", sa.Text, comment="why the last attempt failed"),
+    sa.Column("ended_at", sa.TIMESTAMP(timezone=True), comment="when it was sent or given up"),
+    sa.Index("notifications_due", "due_at", postgresql_where=sa.text("state = 'due'")),
+)
+
 RUNNING_ROLE_GRANTS: Final = {
     "hub_state": "SELECT, UPDATE",
     "service_configs": "SELECT, INSERT, UPDATE",
@@ -213,6 +308,12 @@ RUNNING_ROLE_GRANTS: Final = {
     "instances": "SELECT, INSERT, UPDATE, DELETE",
     "hearing": "SELECT, INSERT, UPDATE",
     "consumer_schemas": "SELECT, INSERT, UPDATE",
+    "targets": "SELECT, INSERT, UPDATE, DELETE",
+    "target_transitions": "SELECT, INSERT, DELETE",
+    "duties": "SELECT, INSERT, UPDATE",
+    "alerts": "SELECT, INSERT, UPDATE, DELETE",
+    "silences": "SELECT, INSERT, UPDATE, DELETE",
+    "notifications": "SELECT, INSERT, UPDATE, DELETE",
     "alembic_version": "SELECT",
 }
 """What the running role may do. It can neither change nor remove what the audit log says."""

@@ -4,7 +4,7 @@ WORKDIR /source
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY client client
 COPY src src
-RUN /opt/central-hub/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt "./client[nats]" .
+RUN /opt/central-hub/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt "./client[nats]" ".[monitoring]"
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin hub \

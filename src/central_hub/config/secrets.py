@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final
 
-from central_hub.config.credential_shapes import SHAPES
 from central_hub.config.walk import containers, items, pointer
+from central_hub.security.credential_shapes import SHAPES
 
 _SHORTEST_CREDENTIAL: Final = 8  # a://:b@c
 _SHORTEST_TOKEN: Final = 18  # without a separator: AKIA and what follows it

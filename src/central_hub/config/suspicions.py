@@ -7,35 +7,18 @@ without a word, because a warning that is usually wrong is soon not read.
 import re
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import islice
 from math import log2
 from typing import Any, Final
 
 from central_hub.config.walk import Way, containers, items, pointer
+from central_hub.security.secret_names import announces_a_secret
 
 MIN_BITS: Final = 38
 """Shannon entropy of the characters times their number: what eleven different characters just have."""
 _MAX_CHARACTERS: Final = 512  # longer ones are contents: a certificate, a picture
 _MAX_LOOKED_AT: Final = 2_000
 """Values under such names that are looked at: more of them are no configuration, and must not hold anybody up."""
-
-_MAY_ANNOUNCE: Final = ("pass", "pwd", "secret", "token", "key", "cred", "auth", "cookie", "salt", "pepper")
-_END_OF_NAME: Final = 48  # characters: the last two words decide, and a name may be much longer
-_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_SECRETS: Final = frozenset(
-    "password passwd passphrase passcode pwd pass secret token credential apikey accesskey secretkey privatekey"
-    " authorization cookie salt pepper".split()
-)
-_KEYS_OF: Final = frozenset(
-    "api secret private access signing signature encryption encrypting decryption master account auth authentication"
-    " shared service session hmac jwt webhook license licence storage subscription client admin deploy ssh pgp gpg"
-    " aes cipher app application functions ingestion write admin root developer integration".split()
-)
-_NO_SECRET_TOKENS: Final = frozenset(
-    "next page previous continuation sync resume pad padding eos bos unk unknown mask masked sep cls stop special"
-    " cancellation public image".split()
-)
 
 _NO_SECRET: Final = re.compile(
     r"[^!-~]"  # more than one word, or not what secrets are written in
@@ -82,25 +65,6 @@ def _announced(document: Any) -> Iterator[tuple[Way, str, str]]:
                 for index, item in enumerate(value):
                     if isinstance(item, str):
                         yield ((way, name), index), name, item
-
-
-@lru_cache(maxsize=4096)
-def announces_a_secret(name: str) -> bool:
-    """Whether a value under this name would be a secret: `db_password`, `apiKey`; not `password_file`, `sort_key`."""
-    name = name[-_END_OF_NAME:]
-    lower = name.lower()
-    if not any(hint in lower for hint in _MAY_ANNOUNCE):
-        return False
-    words = [word.lower() for word in _WORD.findall(name)]
-    last = words[-1] if words else ""
-    if last not in _SECRETS and last != "pass":
-        last = last.removesuffix("s")
-    before = words[-2] if len(words) > 1 else ""
-    if last == "key":
-        return before in _KEYS_OF
-    if last == "token":
-        return before not in _NO_SECRET_TOKENS
-    return last in _SECRETS
 
 
 def looks_random(text: str) -> bool:

@@ -225,3 +225,13 @@ SHAPES: Final = (
         _has_letter_and_digit,
     ),
 )
+
+
+def kind_of_credential(text: str) -> str | None:
+    """What kind of credential a text is or has in it, None where it has none. Of many texts, look through all at once:
+    `config/secrets.py`."""
+    for shape in SHAPES:
+        for match in shape.pattern.finditer(text):
+            if shape.is_real is None or shape.is_real(match):
+                return shape.kind
+    return None

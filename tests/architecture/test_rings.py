@@ -26,11 +26,12 @@ AREAS = frozenset(module.area for module in modules(HUB)) - {""}
 
 WIRE = tuple(
     f"central_hub_client.{name}"
-    for name in ("wire", "strict_json", "layers", "references", "declared", "routing", "backoff")
+    for name in ("wire", "strict_json", "layers", "references", "declared", "routing", "backoff", "strict_yaml")
 )
 """What both sides agree on: all that the hub's inner parts may take from the client's package. What a model declares
 is among it: the hub foresees what a service drops. So are the rules of routing: a key belongs to the same instance
-whoever is asked. And who looks for a server that is gone waits by the same rule."""
+whoever is asked. And who looks for a server that is gone waits by the same rule. And there is one YAML: a word in
+infrastructure.yaml means what it means in the files of a service."""
 
 LIFE = "central_hub_client.base_service"
 """How services live, the hub as any other. It is for the outermost, `service`, alone."""

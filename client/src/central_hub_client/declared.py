@@ -50,6 +50,11 @@ class Shape:
         return any(_is_string(schema) for schema in self._alternatives)
 
     @cached_property
+    def takes_anything(self) -> bool:
+        """Whether nothing is said of what it is."""
+        return any(map(_is_anything, self._alternatives))
+
+    @cached_property
     def is_secret(self) -> bool:
         return any(map(_is_secret, self._alternatives))
 

@@ -128,7 +128,7 @@ BOMB = "a: &a [x,x,x]\nb: &b [*a,*a,*a]\nc: [*b,*b,*b]\n"
         ("a.yaml", "a: !!python/object/apply:os.system [ls]", "tags"),
         ("a.yaml", "a: !!str 1", "tags"),
         ("a.yaml", "<<: {a: 1}", "merge keys"),
-        ("a.yaml", "a: 1\na: 2", "line 2: an object has the same key twice"),
+        ("a.yaml", "a: 1\na: 2", "line 2, column 1: an object has the same key twice"),
         ("a.yaml", "a: 1\n---\nb: 1", "more than one document"),
         ("a.yaml", "[" * 5000, "deeper"),
         ("a.yaml", "? [a]\n: 1", "a key must be text"),

@@ -16,7 +16,7 @@ from central_hub_client.sources import (
 )
 from central_hub_client.sources.json_text import read_json
 from central_hub_client.sources.toml_text import read_toml
-from central_hub_client.sources.yaml_text import read_yaml
+from central_hub_client.strict_yaml import read_yaml
 
 logger = logging.getLogger("central_hub_client")
 

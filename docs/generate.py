@@ -6,6 +6,7 @@ is the client's environment variables, whose names are held against the code.
 
 import ast
 import inspect
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +15,14 @@ from typing import Any
 
 import typer
 from fastapi.routing import iter_route_contexts
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 import central_hub_client
 from central_hub.api.app import create_routes
 from central_hub.cli.program import app as command_line
 from central_hub.errors import HubError
+from central_hub.monitoring import file_format
+from central_hub.monitoring.file_schema import file_schema
 from central_hub.service import CentralHubService
 from central_hub.settings import HubSettings
 from central_hub_client.errors import error_from
@@ -43,6 +46,7 @@ CLIENT_VARIABLES = {
 def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as directory:
         written = {f"{name}.md": f"{_NOTE}\n\n{page()}" for name, page in pages(Path(directory)).items()}
+    written["infrastructure.schema.json"] = json.dumps(file_schema(), indent=2, ensure_ascii=False) + "\n"
     if arguments == ["--check"]:
         return _report(drifted(written))
     if arguments:
@@ -66,6 +70,7 @@ def pages(directory: Path) -> dict[str, Callable[[], str]]:
         "errors": errors,
         "metrics": lambda: metrics(hub),
         "client-settings": client_settings,
+        "infrastructure": infrastructure,
     }
 
 
@@ -162,6 +167,39 @@ def client_settings() -> str:
     )
 
 
+def infrastructure() -> str:
+    """Every key of infrastructure.yaml, from the models that it is held against."""
+    sections = []
+    for title, model in INFRASTRUCTURE.items():
+        schema = model.model_json_schema()
+        required = schema.get("required", ())
+        rows = [
+            (
+                f"`{name}`",
+                _type_in_the_file(described, schema),
+                "required" if name in required else _default_in_the_file(described),
+                described.get("description", ""),
+            )
+            for name, described in schema.get("properties", {}).items()
+        ]
+        sections += [
+            f"## {title}",
+            inspect.cleandoc(model.__doc__ or ""),
+            _table(("key", "type", "default", "what"), rows),
+        ]
+    return _page(
+        "infrastructure.yaml",
+        "The file that `CENTRAL_HUB_INFRASTRUCTURE_FILE` names. How to write it: [describe the"
+        " infrastructure](../how-to/describe-the-infrastructure.md). For editors and pipelines:"
+        " [infrastructure.schema.json](infrastructure.schema.json).",
+        "Unknown keys are refused. In every text, `${NAME}` is the environment variable of that name and an error where"
+        " it is not set or empty, `${NAME:-default}` has a default, and `$${` is a literal `${`. A *credential* is"
+        ' `${NAME}` alone, `{$secret: "env://NAME"}` or `{$secret: "file:///path"}`, and nothing else; where keys'
+        " are free, what is named like one is one. Names are lower-case letters, digits and hyphens.",
+        *sections,
+    )
+
+
 def client_variables_in_the_code() -> set[str]:
     """The names after `CENTRAL_HUB_` that the client package looks up."""
     found: set[str] = set()
@@ -171,6 +209,21 @@ def client_variables_in_the_code() -> set[str]:
                 found |= {str(argument.value) for argument in node.args if isinstance(argument, ast.Constant)}
     return found
 
+
+INFRASTRUCTURE: dict[str, type[BaseModel]] = {
+    "The file": file_format.File,
+    "Component": file_format.Component,
+    "Probe": file_format.Probe,
+    "Maintenance": file_format.Maintenance,
+    "Alerts": file_format.Alerts,
+    "Rule": file_format.Rule,
+    "When": file_format.When,
+    "Channel log": file_format.LogChannel,
+    "Channel webhook": file_format.WebhookChannel,
+    "Channel apprise": file_format.AppriseChannel,
+    "Channel nats": file_format.NatsChannel,
+}
+"""Of infrastructure.yaml, each part with the model that it is held against."""
 
 _SERIES = ("series", "type", "what")
 
@@ -184,6 +237,42 @@ def _verbs(hub: CentralHubService) -> dict[tuple[str, str], str | None]:
         for method in route.methods or ():
             found[method, route.path or ""] = next((verb for verb in asked if verb is not None), None)
     return found
+
+
+def _type_in_the_file(described: dict[str, Any], root: dict[str, Any]) -> str:
+    """A type in words, such as `list of text`."""
+    alternatives = described.get("anyOf") or described.get("oneOf") or [described]
+    return " or ".join(dict.fromkeys(_one_type(found, root) for found in alternatives if found.get("type") != "null"))
+
+
+def _one_type(described: dict[str, Any], root: dict[str, Any]) -> str:
+    if "$ref" in described:
+        name = described["$ref"].rpartition("/")[2]
+        found = root["$defs"][name]
+        if "enum" not in found:
+            return next(f"*{title}*" for title, model in INFRASTRUCTURE.items() if model.__name__ == name)
+        described = found
+    if "enum" in described or "const" in described:
+        choices = described.get("enum") or [described["const"]]
+        return ", ".join(f"`{_value(choice)}`" for choice in choices)
+    if described.get("x-secret"):
+        return "credential"
+    match described.get("type"):
+        case "array":
+            return f"list of {_type_in_the_file(described['items'], root)}"
+        case "object" if isinstance(inner := described.get("additionalProperties"), dict):
+            return f"mapping of names to {_type_in_the_file(inner, root)}"
+        case "object":
+            return "anything"
+        case kind:
+            return {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}[
+                str(kind)
+            ]
+
+
+def _default_in_the_file(described: dict[str, Any]) -> str:
+    default = described.get("default")
+    return "" if default in (None, "", [], {}) else f"`{_value(default)}`"
 
 
 def _parameters(operation: dict[str, Any]) -> str:

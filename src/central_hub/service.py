@@ -41,9 +41,10 @@ from central_hub.coordination.manager import CoordinationManager
 from central_hub.coordination.time_to_apply import TimeToApply
 from central_hub.errors import StartupRefused, StoreUnavailable
 from central_hub.metrics import Metrics
+from central_hub.monitoring.infrastructure_file import InfrastructureFile
 from central_hub.security.registry import TokenRegistry
 from central_hub.security.signing import Signer, SigningKey, is_signed
-from central_hub.settings import HubSettings
+from central_hub.settings import HubSettings, process_environment
 from central_hub.storage import configs, replicas, schema, server
 from central_hub.storage.config_values import Head
 from central_hub.storage.instance_values import Instance
@@ -76,12 +77,17 @@ class Health:
 
 
 class CentralHubService(BaseService[None]):
-    """One replica of the hub. Any number of them share a PostgreSQL and a NATS."""
+    """One replica of the hub. Any number of them share a PostgreSQL and a NATS.
+
+    Raises StartupRefused where the file of the infrastructure is not right.
+    """
 
     def __init__(self, settings: HubSettings) -> None:
         super().__init__(name="central-hub")
         self.settings = settings
         self.metrics = Metrics()
+        self.infrastructure = InfrastructureFile(settings.infrastructure_file, process_environment())
+        self.infrastructure.load()
         self._key = SigningKey.load_or_create(settings.signing_key_path)
         self._replica_keys: dict[str, bytes] = {}
         self.connections = ConnectionManager(settings, on_message=self._heard, on_bus_connected=self._bus_connected)
@@ -165,6 +171,9 @@ class CentralHubService(BaseService[None]):
             reasons.append(f"nats: {nats.reason}")
         if self.announcer.pending and nats.ok is False:
             reasons.append(f"nats: {self.announcer.pending} changes wait to be announced")
+        if self.infrastructure.error is not None:
+            first, *more = self.infrastructure.error.splitlines()
+            reasons.append(f"infrastructure: {first}{f', and {len(more)} more' if more else ''}")
         return Health(HealthState.DEGRADED if reasons else HealthState.HEALTHY, reasons)
 
     def health_report(self) -> dict[str, Any]:
@@ -216,6 +225,7 @@ class CentralHubService(BaseService[None]):
         self._spawn("coordination", self.coordination.run())
         if self.settings.active_checks:
             self._spawn("checks", self.checks.run())
+        self._spawn("infrastructure", self.infrastructure.run())
         self._spawn("fleet-watchers", self.fleet_announcer.wake_watchers())
         self._spawn("fleet-announcer", self.fleet_announcer.publish())
         self._spawn("contracts", self.contracts.run(lambda: View.of(self.tail.snapshot)))

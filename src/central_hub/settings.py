@@ -19,6 +19,11 @@ def editor_command() -> str | None:
     return os.environ.get("VISUAL") or os.environ.get("EDITOR")
 
 
+def process_environment() -> dict[str, str]:
+    """The environment of this process: what `${NAME}` and `env://NAME` in infrastructure.yaml mean."""
+    return dict(os.environ)
+
+
 class HubSettings(BaseSettings):
     """Everything an operator may set. Each field is `CENTRAL_HUB_<NAME>` in the environment."""
 
@@ -73,6 +78,11 @@ class HubSettings(BaseSettings):
     active_checks: bool = Field(
         default=True,
         description="Whether the health endpoints of instances are asked; the same at every replica.",
+    )
+    infrastructure_file: Path | None = Field(
+        default=None,
+        description="The file of the infrastructure under the services; the hub follows its changes, not those of "
+        "environment variables that it names. Without one there is no infrastructure.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")

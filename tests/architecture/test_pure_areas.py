@@ -10,7 +10,7 @@ SHELLS: dict[str, frozenset[str]] = {
     "backup": frozenset({"archive", "dump", "restore"}),
     "config": frozenset("store commit_queue history listing tail announcer conformance contracts".split()),
     "coordination": frozenset({"announcer", "clock", "health_checker", "manager"}),
-    "monitoring": frozenset(),
+    "monitoring": frozenset({"credentials", "infrastructure_file"}),
     "validation": frozenset("checker worker consumer_checker consumer_worker".split()),
 }
 """Per area, the modules that read, write, wait and know the time. Every other module of the area only decides."""

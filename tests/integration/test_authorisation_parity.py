@@ -144,6 +144,9 @@ OTHER_ROUTES: dict[Route, Verb | None] = {
     ("GET", "/api/v1/health/services"): Verb.READ,
     ("GET", "/api/v1/config/history"): Verb.READ,
     ("GET", "/api/v1/config/export"): Verb.READ,
+    ("GET", "/api/v1/config/databases/all"): Verb.READ,
+    ("GET", "/api/v1/config/database/{name}"): Verb.READ,
+    ("GET", "/api/v1/config/messaging/{name}"): Verb.READ,
     ("POST", "/api/v1/config/rollback"): Verb.WRITE,
     ("POST", "/api/v1/discovery/heartbeat"): Verb.REGISTER,
     ("GET", "/api/v1/audit"): Verb.ADMIN,
@@ -278,7 +281,7 @@ async def test_a_route_that_touches_no_document_is_decided_by_the_verb_alone(hub
     token = await hub.new_token(verbs=policy.verbs, services=policy.services, environments=policy.environments)
     for (method, path), verb in OTHER_ROUTES.items():
         answer = await hub.http.request(
-            method, path.format(token_id="none"), headers={"Authorization": f"Bearer {token}"}
+            method, path.format(token_id="none", name="none"), headers={"Authorization": f"Bearer {token}"}
         )
         may = verb is None or verb in policy.verbs or Verb.ADMIN in policy.verbs
         assert (answer.status_code != 403) == may, (method, path, answer.text)
@@ -319,7 +322,8 @@ async def raw_statuses(hub: RunningHub, method: str, targets: list[str]) -> dict
 @pytest.mark.timeout(120)
 async def test_without_a_token_no_spelling_of_any_route_and_method_answers(hub: RunningHub, revision: int) -> None:
     for method, route in await routes_of(hub):
-        path = route.format_map({"service": SERVICES[0], "token_id": secrets.token_hex(4), "instance_id": "one"})
+        values = {"service": SERVICES[0], "token_id": secrets.token_hex(4), "instance_id": "one", "name": "one"}
+        path = route.format_map(values)
         targets = spellings(path)
         if OTHER_ROUTES.get((method, route), Verb.READ) is not None:
             targets += [path, path.replace("/api/v1", "/api", 1)]

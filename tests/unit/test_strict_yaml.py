@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from central_hub_client.strict_yaml import MalformedYaml, Place, parse
@@ -77,6 +77,7 @@ def test_too_many_values_end_before_they_are_built() -> None:
     assert "more than 50000 values" in flaws("[" + "1," * 100_001 + "]")[0]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
 def test_no_bytes_end_in_anything_but_a_value_or_a_refusal(content: bytes) -> None:
     with suppress(MalformedYaml):
@@ -88,6 +89,7 @@ WORDS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(WORDS, max_size=40).map(" ".join))
 def test_no_mixture_of_what_yaml_is_made_of_does_either(text: str) -> None:
     with suppress(MalformedYaml):

@@ -22,6 +22,7 @@ from central_hub.api.security_headers import SecurityHeaders
 from central_hub.api.telemetry import Telemetry
 from central_hub.api.v1 import (
     config,
+    connections,
     contracts,
     discovery,
     listing,
@@ -88,6 +89,7 @@ def create_routes(hub: CentralHubService) -> FastAPI:
         contracts.routes,
         transactions.routes,
         listing.routes,
+        connections.routes,
         config.routes,
         discovery.routes,
         service_health.routes,

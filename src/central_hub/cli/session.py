@@ -237,7 +237,8 @@ def _run(session: Session, work: Callable[[], None]) -> ExitCode:
         problem(_ALLOWED.sub(r"--allow \1", error.detail), findings(error), fields)
         return ExitCode.UNREACHABLE if is_unreachable(error) else ExitCode.REFUSED
     except (WrongKey, WrongFile, WrongExport, StartupRefused) as error:
-        problem(str(error))
+        sentence, *details = str(error).splitlines()
+        problem(sentence, details)
         return ExitCode.USAGE
     except HubError as error:
         problem(error.detail)

@@ -179,10 +179,13 @@ class WebhookChannel(_Part):
 
     type: Literal["webhook"]
     url: Url = Field(description="Where alerts are sent.")
-    secret: Credential | None = Field(default=None, description="A reference to what signs the messages.")
-    allow_private_addresses: bool = Field(
+    secret: Credential | Annotated[list[Credential], Field(min_length=1, max_length=8)] = Field(
+        description="A reference to what signs the messages; a list while one is replaced by another."
+    )
+    allow_private: bool = Field(
         default=False, description="Whether the address may be one of a private network, or of this machine."
     )
+    ca_file: Word | None = Field(default=None, description="Certificates that the receiver's is held against, PEM.")
 
 
 class AppriseChannel(_Part):
@@ -193,12 +196,9 @@ class AppriseChannel(_Part):
 
 
 class NatsChannel(_Part):
-    """The bus."""
+    """The bus of the hub."""
 
     type: Literal["nats"]
-    subject: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=200)] | None = Field(
-        default=None, description="The subject; without one, that of the built-in channel."
-    )
 
 
 CHANNELS: Final[dict[str, type[_Part]]] = {
@@ -293,5 +293,5 @@ class File(_Part):
         default_factory=list, description="Times in which nothing is told of some components."
     )
     alerts: Annotated[Alerts, BeforeValidator(_nothing_is_empty)] = Field(
-        default_factory=Alerts, description="Rules, and the channels by which people are told."
+        default_factory=Alerts, description="What is told to whom."
     )

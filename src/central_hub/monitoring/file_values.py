@@ -52,6 +52,8 @@ class _Reading:
         return found
 
     def _value(self, value: Any, shape: Shape | None, path: Path) -> Any:
+        if isinstance(value, list) and value and shape is not None and shape.items.is_secret:
+            return [self._credential(item, (*path, number)) for number, item in enumerate(value)]
         if _is_credential(value, shape, path):
             return self._credential(value, path)
         if isinstance(value, dict):
@@ -85,7 +87,7 @@ class _Reading:
             self.faults.append(Fault(path, f"{_RULE}; what stands here is none"))
         elif match["variable"] and not self._environment.get(match["variable"]):
             self.faults.append(Fault(path, f"the environment variable {match['variable']} is not set"))
-        return {KEY: uri}
+        return {KEY: uri if match else ""}
 
 
 def _narrowed(path: Path, value: Any, shape: Shape | None) -> Shape | None:

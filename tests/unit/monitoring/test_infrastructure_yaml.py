@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from central_hub.monitoring.condition import ConditionKind
@@ -179,18 +179,21 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_no_document_ends_in_anything_but_an_infrastructure_or_a_refusal(document: object) -> None:
     with suppress(WrongInfrastructure):
         read_infrastructure(json.dumps(document).encode(), {"A": "1"}, DEFAULTS)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_no_bytes_do_either(content: bytes) -> None:
     with suppress(WrongInfrastructure):
         read_infrastructure(b"version: 1\n" + content, {}, DEFAULTS)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_no_refusal_ever_says_a_value(data: st.DataObject) -> None:
     """Wherever a value of the example is replaced by a secret, or a variable holds one."""

@@ -65,8 +65,12 @@ WRONG = [
     (CHANNELS + "a: {type: ▸pigeon}", ["must be one of 'log', 'webhook', 'apprise', 'nats'"]),
     (CHANNELS + "▸log: {type: nats}", ["the channel `log` is always there"]),
     (
-        CHANNELS + "▸a: {type: webhook, ▸usr: x}",
-        ["the key `url` is missing", "`usr` is no key that stands here, did you mean `url`?"],
+        CHANNELS + "▸▸a: {type: webhook, ▸usr: x}",
+        [
+            "the key `secret` is missing",
+            "the key `url` is missing",
+            "`usr` is no key that stands here, did you mean `url`?",
+        ],
     ),
     (
         RULES + "▸new: {for_seconds: 1}",
@@ -110,4 +114,6 @@ WRONG = [
     (CACHE + ", ▸AKIAIOSFODNN7EXAMPLE: 1}", ["the key looks like a credential: AWS access key"]),
     (CHANNELS + "a: {type: apprise, url: ▸'mailto://x'}", [NO_REFERENCE]),
     (CHANNELS + "a: {type: webhook, url: 'https://h', secret: ▸x}", [NO_REFERENCE]),
+    (CHANNELS + "a: {type: webhook, url: 'https://h', secret: [{$secret: 'file:///a'}, ▸x]}", [NO_REFERENCE]),
+    (CHANNELS + "a: {type: webhook, url: 'https://h', secret: ▸[]}", [NO_REFERENCE]),
 ]

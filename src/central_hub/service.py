@@ -4,6 +4,7 @@
                 transaction → Tail → Announcer → NATS, watchers
     a read      api → Snapshot (immutable, already serialised); no database
     following   another replica's commit → the audit log → Tail → Snapshot
+    below it    infrastructure.yaml → InfrastructureFile, whenever it changes → an Infrastructure, or all that is wrong
     a fleet     register, heartbeat → CoordinationManager → Fleet (this replica's view); written and read once a second
                 → FleetAnnouncer → watchers, NATS
 
@@ -348,6 +349,8 @@ class CentralHubService(BaseService[None]):
         measure("central_hub_announce_pending", "Configs not known to be on the bus.", lambda: self.announcer.pending)
         measure("central_hub_announce_failures", "Announcements that failed.", lambda: self.announcer.failures)
         measure("central_hub_bus_up", "1 while NATS answers.", lambda: float(self.connections.nats.ok is True))
+        refused = "1 while infrastructure.yaml as it is now is not taken over."
+        measure("central_hub_infrastructure_refused", refused, lambda: float(self.infrastructure.error is not None))
         fleet = self.coordination
         measure("central_hub_instances", "Instances that are spoken of.", lambda: fleet.remembered)
         measure("central_hub_heartbeats_unwritten", "Instances with news not in the store.", lambda: fleet.unwritten)

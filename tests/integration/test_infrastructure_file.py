@@ -105,6 +105,7 @@ async def test_a_change_is_taken_over_when_it_is_right_and_only_then(running: Ru
     assert "more" in file.current.components
     health = (await running.http.get("/health")).json()
     assert health["state"] == "degraded"
+    assert "central_hub_infrastructure_refused 1.0" in (await running.http.get("/metrics")).text
     assert health["reasons"] == ["infrastructure: line 17, column 38: must be a whole number, and 2 more"]
 
     write(path, TEXT)

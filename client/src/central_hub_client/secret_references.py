@@ -1,4 +1,4 @@
-"""Secret references resolved, which happens here only: `env://NAME`, `file:///path`, and what entry points add.
+"""The secret references of a service, resolved here only: `env://NAME`, `file:///path`, and what entry points add.
 
 A text that is `${env:NAME}` and nothing else is the same as the first; inside a longer text it stays as it is. So with
 the other spellings of `references`.

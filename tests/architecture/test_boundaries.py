@@ -20,7 +20,12 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "uvicorn": ("central_hub.process", "central_hub.api.limits"),
     "typer": ("central_hub.cli",),
     "rich": ("central_hub.cli",),
-    "httpx2": ("central_hub.cli", "central_hub.connections.health_probe", "central_hub_client"),
+    "httpx2": (
+        "central_hub.cli",
+        "central_hub.connections.health_probe",
+        "central_hub.connections.pinned_request",
+        "central_hub_client",
+    ),
     "prometheus_client": (
         "central_hub.metrics",
         "central_hub.api.v1.operations",

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from central_hub.connections.health_probe import TIMEOUT_SECONDS, HealthProbe, Probed, Target
+from central_hub.connections.health_probe import TIMEOUT_SECONDS, HealthProbe, Probed
 from central_hub.connections.name_resolver import MAX_AT_ONCE, NameResolver
+from central_hub.connections.pinned_request import Target
 from tests.wire.health_endpoints import HealthEndpoints, health_endpoints
 from tests.wire.small_server import write_certificate
 

@@ -5,8 +5,6 @@ import errno
 import socket
 import ssl
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
@@ -14,25 +12,21 @@ from typing import Final
 import httpx2
 
 from central_hub.connections.name_resolver import NameResolver
+from central_hub.connections.pinned_request import (
+    MAX_ADDRESSES,
+    Target,
+    causes,
+    is_name,
+    pinned_request,
+    read_a_little,
+)
 from central_hub.connections.probed_address import why_refused
 
 TIMEOUT_SECONDS: Final = 2.0
-MAX_BODY_BYTES: Final = 4096
-_MAX_ADDRESSES: Final = 4
 # What goes wrong on this side says nothing about the instance.
 _OWN_FAULTS: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENETDOWN, errno.ENETUNREACH, errno.EADDRNOTAVAIL}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What to ask: `host` is a name or an address without brackets."""
-
-    scheme: str
-    host: str
-    port: int
-    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +66,7 @@ class HealthProbe:
         deadline = asyncio.get_running_loop().time() + TIMEOUT_SECONDS
         try:
             async with asyncio.timeout_at(deadline):
-                addresses = await self._names.addresses(target.host) if _is_name(target.host) else [target.host]
+                addresses = await self._names.addresses(target.host) if is_name(target.host) else [target.host]
         except TimeoutError:
             return Probed(None, "its name could not be looked up in time")
         except OSError as error:
@@ -90,12 +84,12 @@ class HealthProbe:
             return Probed(None, f"not asked: {target.host} is {refused}")
         try:
             async with asyncio.timeout_at(deadline):
-                response, probed = await self._get(target, allowed[:_MAX_ADDRESSES])
+                response, probed = await self._get(target, allowed[:MAX_ADDRESSES])
         except TimeoutError:
             return Probed(False, f"no answer within {TIMEOUT_SECONDS:g} s")
         if response is not None:
             try:
-                await _read_a_little(response)
+                await read_a_little(response)
             finally:
                 await response.aclose()
         return probed
@@ -106,7 +100,9 @@ class HealthProbe:
         for address in addresses:
             started = time.perf_counter()
             try:
-                response = await self._transport.handle_async_request(_request(target, address))
+                response = await self._transport.handle_async_request(
+                    pinned_request("GET", target, address, headers={})
+                )
             except (httpx2.TransportError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
                 failure = _failure(error)
                 continue
@@ -116,65 +112,18 @@ class HealthProbe:
         return None, failure
 
 
-async def _read_a_little(response: httpx2.Response) -> None:
-    """What is left unread is answered with a reset, which servers log as an error. A status stands whatever follows."""
-    size = 0
-    with suppress(httpx2.TransportError, OSError, TimeoutError):
-        async with asyncio.timeout(_BODY_SECONDS):
-            async for part in response.aiter_raw():
-                size += len(part)
-                if size >= MAX_BODY_BYTES:
-                    return
-
-
-_BODY_SECONDS: Final = 0.25
-
-
-def _is_name(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return True
-    return False
-
-
-def _request(target: Target, address: str) -> httpx2.Request:
-    shown = f"[{target.host}]" if ":" in target.host else target.host
-    return httpx2.Request(
-        "GET",
-        httpx2.URL(scheme=target.scheme, host=address, port=target.port, raw_path=target.path.encode()),
-        headers={
-            "Host": f"{shown}:{target.port}",
-            "User-Agent": "central-hub",
-            "Accept": "*/*",
-            "Accept-Encoding": "identity",
-            "Connection": "close",
-        },
-        extensions={"sni_hostname": target.host},
-    )
-
-
 def _failure(error: Exception) -> Probed:
-    causes = list(_causes(error))
-    numbers = {cause.errno for cause in causes if isinstance(cause, OSError)}
+    found = list(causes(error))
+    numbers = {cause.errno for cause in found if isinstance(cause, OSError)}
     if numbers & _OWN_FAULTS:
         return Probed(None, "the hub cannot make connections")
     if errno.ECONNREFUSED in numbers:
         return Probed(False, "the connection was refused")
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+    if any(isinstance(cause, ssl.SSLError) for cause in found):
         return Probed(False, "TLS could not be agreed on")
-    if any(isinstance(cause, httpx2.ConnectError) for cause in causes):
+    if any(isinstance(cause, httpx2.ConnectError) for cause in found):
         return Probed(False, "no connection could be made")
     return Probed(False, "the connection was closed without a valid answer")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        if isinstance(error, BaseExceptionGroup):
-            for inner in error.exceptions:
-                yield from _causes(inner)
-        error = error.__cause__ or error.__context__
 
 
 def _said(status: int) -> str:

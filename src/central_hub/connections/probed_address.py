@@ -1,4 +1,5 @@
-"""Which addresses the hub does not ask for their health, because nobody's service is there. Pure.
+"""Which addresses the hub sends no requests to: none where nobody's service is, and webhooks not into the private
+network either, unless that was asked for. Pure.
 
 Whoever may register an instance decides where the hub sends a request to. What only answers to the machine that the
 hub runs on, such as the metadata service of a cloud with its credentials, must not be among it.
@@ -12,6 +13,7 @@ _METADATA: Final = frozenset(
 )
 """Metadata services that are not link-local: of AWS, Google, Alibaba, Azure and Oracle."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 
 
 def why_refused(address: IPv4Address | IPv6Address) -> str | None:
@@ -26,6 +28,17 @@ def why_refused(address: IPv4Address | IPv6Address) -> str | None:
     if address.is_multicast or address == IPv4Address("255.255.255.255"):
         return "a multicast address"
     return "a metadata service" if address in _METADATA else None
+
+
+def why_private(address: IPv4Address | IPv6Address) -> str | None:
+    """The kind of address that only answers within this machine or network; None for one that anybody could reach."""
+    inner = _inner(address)
+    if inner is not None:
+        return why_private(inner)
+    if address.is_loopback:
+        return "a loopback address"
+    is_public = address.is_global and (isinstance(address, IPv4Address) or address in _GLOBAL_UNICAST)
+    return None if is_public else "a private address"
 
 
 def _inner(address: IPv4Address | IPv6Address) -> IPv4Address | None:

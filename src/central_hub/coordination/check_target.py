@@ -4,10 +4,9 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from central_hub.connections.health_probe import Target
+from central_hub.connections.pinned_request import PORTS, Target
 from central_hub.storage.instance_values import Description
 
-PORTS: Final = {"http": 80, "https": 443}
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?|\[?[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]?")
 
 

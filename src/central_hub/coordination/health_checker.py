@@ -8,7 +8,8 @@ from typing import Final
 
 import structlog
 
-from central_hub.connections.health_probe import Probed, Target
+from central_hub.connections.health_probe import Probed
+from central_hub.connections.pinned_request import Target
 from central_hub.coordination.check_latencies import CheckLatencies
 from central_hub.coordination.check_result import observe
 from central_hub.coordination.check_schedule import CheckSchedule

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from central_hub.connections.health_probe import Probed, Target
+from central_hub.connections.health_probe import Probed
+from central_hub.connections.pinned_request import Target
 from central_hub.coordination.check_result import COUNTS_FOR, known, observe
 from central_hub.coordination.check_schedule import INTERVAL_SECONDS, CheckSchedule, checker_of
 from central_hub.coordination.check_target import has_target, target_of

@@ -24,6 +24,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "central_hub.cli",
         "central_hub.connections.health_probe",
         "central_hub.connections.pinned_request",
+        "central_hub.connections.webhook_post",
         "central_hub_client",
     ),
     "prometheus_client": (
@@ -33,6 +34,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     ),
     "opentelemetry": ("central_hub_client.integrations.opentelemetry",),
     "pydantic_settings": ("central_hub.settings", "central_hub_client.integrations.settings_source"),
+    "apprise": ("central_hub.monitoring.channels.apprise",),
     "jsonschema_rs": ("central_hub.validation",),
     "pytest": ("central_hub_client.pytest_plugin",),
 }

@@ -10,7 +10,10 @@ SHELLS: dict[str, frozenset[str]] = {
     "backup": frozenset({"archive", "dump", "restore"}),
     "config": frozenset("store commit_queue history listing tail announcer conformance contracts".split()),
     "coordination": frozenset({"announcer", "clock", "health_checker", "manager"}),
-    "monitoring": frozenset({"credentials", "infrastructure_file"}),
+    "monitoring": frozenset(
+        "channels.apprise channels.channel channels.directory channels.log"
+        " channels.nats channels.webhook credentials infrastructure_file".split()
+    ),
     "validation": frozenset("checker worker consumer_checker consumer_worker".split()),
 }
 """Per area, the modules that read, write, wait and know the time. Every other module of the area only decides."""
@@ -24,7 +27,7 @@ CLOCKS = frozenset("datetime.now datetime.utcnow datetime.today date.today datet
 PURE = [
     module
     for module in modules(HUB)
-    if module.area in SHELLS and module.name.rpartition(".")[2] not in {*SHELLS[module.area], module.area}
+    if module.area in SHELLS and module.name.partition(f"central_hub.{module.area}.")[2] not in SHELLS[module.area]
 ]
 
 

@@ -22,6 +22,7 @@ STREAM: Final = "CONFIG_UPDATES"
 UPDATE_SUBJECTS: Final = "config.update.>"
 BOOKMARK_SUBJECT: Final = "config.bookmark"
 INSTANCES_SUBJECTS: Final = "discovery.update.>"
+ALERTS_SUBJECTS: Final = "alerts.>"
 MAX_PUSHED_BYTES: Final = 512 * 1024
 BOOKMARK_INTERVAL_SECONDS: Final = 2.0
 
@@ -120,6 +121,11 @@ def update_subject(service: str, environment: str) -> str:
 def instances_subject(service: str, environment: str) -> str:
     """Where changes of the instances of a service are announced. Both names must have been checked before."""
     return _subject("discovery", service, environment)
+
+
+def alerts_subject(severity: str) -> str:
+    """Where alerts of a severity are announced."""
+    return f"alerts.{severity}"
 
 
 def _subject(kind: str, service: str, environment: str) -> str:

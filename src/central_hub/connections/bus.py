@@ -91,6 +91,20 @@ class Bus:
         except (NatsError, OSError) as error:
             self._failed(error)
 
+    async def publish_taken(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> bool:
+        """Publish to whoever listens now, and wait until the server has it. False when it is not known to have it."""
+        if self._client is None or not self._client.is_connected:
+            return False
+        try:
+            await self._client.publish(subject, payload, headers=dict(headers))
+            # What answers this has read what was sent before it.
+            await self._client.flush(timeout=int(ACKNOWLEDGEMENT_SECONDS))
+        except (NatsError, TimeoutError, OSError) as error:
+            self._failed(error)
+            return False
+        self._link.works()
+        return True
+
     async def last_messages(self, received: Received) -> None:
         """Hand over the last message of every subject of the stream, and return when all have been. Raises OSError."""
         context = self._context()

@@ -47,6 +47,13 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.notifications = Counter(
+            "central_hub_notifications",
+            "Attempts of this replica to tell of alerts, by the type of the channel and what came of them: sent, failed"
+            " (it is tried again), or dead (given up).",
+            ["channel_type", "outcome"],
+            registry=self.registry,
+        )
         self.watchers = Gauge("central_hub_watchers", "Open streams of server-sent events.", registry=self.registry)
         self.loop_lag_seconds = Gauge(
             "central_hub_event_loop_lag_seconds",

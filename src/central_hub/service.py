@@ -5,6 +5,7 @@
     a read      api → Snapshot (immutable, already serialised); no database
     following   another replica's commit → the audit log → Tail → Snapshot
     below it    infrastructure.yaml → InfrastructureFile, whenever it changes → an Infrastructure, or all that is wrong
+    alerts      a transition, with what is to be told of it in the outbox → Notifier (claims) → channels
     a fleet     register, heartbeat → CoordinationManager → Fleet (this replica's view); written and read once a second
                 → FleetAnnouncer → watchers, NATS
 
@@ -42,7 +43,10 @@ from central_hub.coordination.manager import CoordinationManager
 from central_hub.coordination.time_to_apply import TimeToApply
 from central_hub.errors import StartupRefused, StoreUnavailable
 from central_hub.metrics import Metrics
+from central_hub.monitoring.channels.directory import ChannelDirectory
+from central_hub.monitoring.credentials import Credentials
 from central_hub.monitoring.infrastructure_file import InfrastructureFile
+from central_hub.monitoring.notifier import Notifier
 from central_hub.security.registry import TokenRegistry
 from central_hub.security.signing import Signer, SigningKey, is_signed
 from central_hub.settings import HubSettings, process_environment
@@ -87,7 +91,9 @@ class CentralHubService(BaseService[None]):
         super().__init__(name="central-hub")
         self.settings = settings
         self.metrics = Metrics()
-        self.infrastructure = InfrastructureFile(settings.infrastructure_file, process_environment())
+        environment = process_environment()
+        self.infrastructure = InfrastructureFile(settings.infrastructure_file, environment)
+        credentials = Credentials(environment)
         self.infrastructure.load()
         self._key = SigningKey.load_or_create(settings.signing_key_path)
         self._replica_keys: dict[str, bytes] = {}
@@ -116,6 +122,10 @@ class CentralHubService(BaseService[None]):
         self.history = ConfigHistory(database)
         self.listing = ConfigListing(database)
         self.audit = AuditLog(database)
+        self.channels = ChannelDirectory(
+            lambda: self.infrastructure.current.alerts, credentials.reveal, self.connections.bus, signer
+        )
+        self.notifier = Notifier(database, self._key.id, self.channels.find, on_told=self._told)
         self._tasks: list[asyncio.Task[None]] = []
         self._measure()
         self.add(Steps(stop=database.close), name="database")
@@ -230,6 +240,7 @@ class CentralHubService(BaseService[None]):
         self._spawn("fleet-watchers", self.fleet_announcer.wake_watchers())
         self._spawn("fleet-announcer", self.fleet_announcer.publish())
         self._spawn("contracts", self.contracts.run(lambda: View.of(self.tail.snapshot)))
+        self._spawn("notifier", self.notifier.run())
         self._spawn("replica", self._stay_known())
         self._spawn("housekeeping", self._keep_house())
         self._spawn("loop-lag", self._measure_lag())
@@ -292,6 +303,9 @@ class CentralHubService(BaseService[None]):
         outcome = "unmeasured" if probed.ok is None else "passed" if probed.ok else "failed"
         self.metrics.health_checks.labels(outcome).inc()
 
+    def _told(self, channel_type: str, outcome: str) -> None:
+        self.metrics.notifications.labels(channel_type, outcome).inc()
+
     def _is_signed_by_a_replica(self, payload: bytes, signature: str, key_id: str) -> bool:
         public_key = self._key.public_key if key_id == self._key.id else self._replica_keys.get(key_id)
         return public_key is not None and is_signed(payload, signature, public_key)
@@ -322,6 +336,7 @@ class CentralHubService(BaseService[None]):
             try:
                 await self.store.forget_old_answers()
                 await self.coordination.forget_old()
+                await self.notifier.forget_old()
                 await database.transaction(
                     lambda connection: replicas.forget_before(connection, datetime.now(UTC) - KNOWN_FOR)
                 )
@@ -351,6 +366,16 @@ class CentralHubService(BaseService[None]):
         measure("central_hub_bus_up", "1 while NATS answers.", lambda: float(self.connections.nats.ok is True))
         refused = "1 while infrastructure.yaml as it is now is not taken over."
         measure("central_hub_infrastructure_refused", refused, lambda: float(self.infrastructure.error is not None))
+        measure(
+            "central_hub_notifications_pending",
+            "Notifications that are not delivered yet, of all replicas.",
+            lambda: self.notifier.counted.due,
+        )
+        measure(
+            "central_hub_notifications_dead",
+            "Notifications that were given up, of all replicas, until they are sent again or forgotten.",
+            lambda: self.notifier.counted.dead,
+        )
         fleet = self.coordination
         measure("central_hub_instances", "Instances that are spoken of.", lambda: fleet.remembered)
         measure("central_hub_heartbeats_unwritten", "Instances with news not in the store.", lambda: fleet.unwritten)

@@ -34,6 +34,7 @@ ROUTES = [
     "config/databases/all",
     "config/database/some",
     "config/messaging/some",
+    "alerts/notifications",
     "tokens",
     "audit",
     "keys",

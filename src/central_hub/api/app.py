@@ -26,6 +26,7 @@ from central_hub.api.v1 import (
     contracts,
     discovery,
     listing,
+    notifications,
     operations,
     schemas,
     service_health,
@@ -93,6 +94,7 @@ def create_routes(hub: CentralHubService) -> FastAPI:
         config.routes,
         discovery.routes,
         service_health.routes,
+        notifications.routes,
         tokens.routes,
         operations.routes,
     ):

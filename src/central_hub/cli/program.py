@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from central_hub.cli import (
+    alerts,
     applying,
     auditing,
     backups,
@@ -54,6 +55,7 @@ for module in (
     searching,
     fleet,
     service_health,
+    alerts,
     discovering,
     draining,
     top,

@@ -116,13 +116,18 @@ class Notifier:
         return Tried(told.id, True)
 
     async def listed(self, state: NotificationState, *, limit: int) -> list[Notification]:
-        """Those in a state, the newest first."""
+        """Those in a state, the newest first. Raises StoreUnavailable."""
         async with self._database.reading() as connection:
             return list(await notifications.latest(connection, state, limit=limit))
 
+    async def find(self, notification_id: str) -> Notification | None:
+        """One of them. Raises StoreUnavailable."""
+        async with self._database.reading() as connection:
+            return await notifications.find(connection, notification_id)
+
     async def redeliver(self, notification_id: str) -> Notification:
         """Have one sent that was given up, with the id that it had. One that is due is left as it is. Raises NotFound
-        where there is none, or it was delivered."""
+        where there is none, or it was delivered; StoreUnavailable."""
 
         async def work(connection: AsyncConnection) -> Notification | None:
             again = await notifications.redeliver(connection, notification_id)

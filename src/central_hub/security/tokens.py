@@ -46,6 +46,11 @@ class Grant:
         """Whether the document lies in the token's scope. `*` does not match `_global`: that is written out."""
         return self.covers_service(service) and _matches(self.environments, environment)
 
+    @property
+    def covers_everything(self) -> bool:
+        """Whether it is for every service in every environment: who acts on the whole fleet needs that."""
+        return "*" in self.services and "*" in self.environments
+
     def covers_service(self, service: str) -> bool:
         """Whether something of the service may lie in the token's scope, in whatever environment."""
         return _matches(self.services, service)

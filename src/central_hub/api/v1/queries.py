@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from central_hub.storage.notification_values import NotificationState
 from central_hub_client.routing.balancer import check_arguments
 from central_hub_client.routing.policy import Policy
 from central_hub_client.wire import DEFAULT_ENVIRONMENT, RESERVED_SERVICE_NAMES, HealthState
@@ -201,6 +202,11 @@ class HealthQuery(NoQuery):
     environment: Environment | None = Field(default=None, description="By default all that the token covers.")
     after: Text | None = Field(default=None, description="`next` of the page before.")
     limit: int = Field(default=1_000, ge=1, le=1_000)
+
+
+class NotificationsQuery(NoQuery):
+    state: NotificationState = Field(default=NotificationState.DEAD, description="What became of them.")
+    limit: int = Field(default=100, ge=1, le=1_000)
 
 
 class InstancesWatchQuery(DocumentQuery):

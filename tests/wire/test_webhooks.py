@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import socket
 import ssl
 import time
@@ -26,6 +27,7 @@ from tests.wire.waiting import until
 from tests.wire.webhook_receiver import Received, WebhookReceiver, answer, webhook_receiver
 
 SECRET = "marker-Xq7-never-shown"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "webhooks.md"
 NOTIFICATION = for_test("n1", "on-call", "hub-7", by="anna", at=datetime(2026, 11, 29, tzinfo=UTC))
 
 
@@ -66,6 +68,22 @@ async def test_a_receiver_gets_the_payload_and_can_tell_who_sent_it_and_when(rec
     assert abs(int(received.headers["webhook-timestamp"]) - time.time()) < 60
     assert is_signed(received, SECRET.encode())
     assert not is_signed(received, b"another")
+
+
+async def test_the_example_of_the_documentation_knows_what_is_from_the_hub(receiver: WebhookReceiver) -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(source, names)  # noqa: S102 - our own documentation
+    is_from_the_hub = names["is_from_the_hub"]
+    encoded = "whsec_" + base64.b64encode(b"\x00\xff binary key of 24 byte").decode()
+    await channel(receiver.url(), secret=[encoded, SECRET]).send(NOTIFICATION)
+    [received] = receiver.received
+    for secret in (encoded, SECRET):
+        assert is_from_the_hub(received.headers, received.body, secret)
+    assert not is_from_the_hub(received.headers, received.body + b" ", SECRET)
+    assert not is_from_the_hub(received.headers, received.body, "another")
+    for changed in ({"webhook-id": "n2"}, {"webhook-timestamp": str(int(time.time()) - 301)}):
+        assert not is_from_the_hub(received.headers | changed, received.body, SECRET)
 
 
 async def test_while_a_secret_is_replaced_either_verifies(receiver: WebhookReceiver) -> None:

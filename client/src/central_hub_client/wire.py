@@ -22,7 +22,6 @@ STREAM: Final = "CONFIG_UPDATES"
 UPDATE_SUBJECTS: Final = "config.update.>"
 BOOKMARK_SUBJECT: Final = "config.bookmark"
 INSTANCES_SUBJECTS: Final = "discovery.update.>"
-ALERTS_SUBJECTS: Final = "alerts.>"
 MAX_PUSHED_BYTES: Final = 512 * 1024
 BOOKMARK_INTERVAL_SECONDS: Final = 2.0
 

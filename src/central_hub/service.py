@@ -55,6 +55,7 @@ from central_hub.storage.config_values import Head
 from central_hub.storage.instance_values import Instance
 from central_hub.storage.replicas import ReplicaKey
 from central_hub.storage.tables import SCHEMA_VERSION
+from central_hub.store_clock import StoreClock
 from central_hub.validation.checker import SchemaChecker
 from central_hub.validation.consumer_checker import ConsumerChecker
 from central_hub_client.backoff import Backoff
@@ -106,8 +107,9 @@ class CentralHubService(BaseService[None]):
         self.schema_checker = SchemaChecker()
         self.time_to_apply = TimeToApply(self.metrics.time_to_apply_seconds.observe)
         self.tail.feed.listen(self._committed)
+        self.clock = StoreClock()
         self.coordination = CoordinationManager(
-            database, on_applied=self.time_to_apply.applied, protect_share=settings.protect_share
+            database, self.clock, on_applied=self.time_to_apply.applied, protect_share=settings.protect_share
         )
         self.probe = HealthProbe()
         self.checks = HealthChecker(self.coordination, self.probe.ask, self._key.id, on_probed=self._probed)

@@ -9,7 +9,7 @@ from tests.architecture.source_tree import HUB, Module, dotted, imports, lies_in
 SHELLS: dict[str, frozenset[str]] = {
     "backup": frozenset({"archive", "dump", "restore"}),
     "config": frozenset("store commit_queue history listing tail announcer conformance contracts".split()),
-    "coordination": frozenset({"announcer", "clock", "health_checker", "manager"}),
+    "coordination": frozenset({"announcer", "health_checker", "manager"}),
     "monitoring": frozenset(
         "channels.apprise channels.channel channels.directory channels.log"
         " channels.nats channels.webhook credentials infrastructure_file notifier".split()

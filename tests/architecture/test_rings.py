@@ -8,7 +8,7 @@ RINGS: tuple[frozenset[str], ...] = tuple(
     frozenset(ring.split())
     for ring in (
         "data_directory",
-        "errors settings metrics rendezvous waiters",
+        "errors settings metrics rendezvous store_clock waiters",
         "connections storage security audit embedded validation",
         "config coordination monitoring backup",
         "service",

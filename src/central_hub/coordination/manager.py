@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from central_hub.connections.database import Database
 from central_hub.coordination import registry
 from central_hub.coordination.changes import Changes
-from central_hub.coordination.clock import FleetClock
 from central_hub.coordination.fleet import Fleet, Member, Place
 from central_hub.coordination.news import News
 from central_hub.coordination.routing import Routed, Router, would_leave_nobody
@@ -23,6 +22,7 @@ from central_hub.security.tokens import sha256
 from central_hub.storage import consumer_schemas, hearing, instances
 from central_hub.storage.hearing import LONGEST_PAUSE
 from central_hub.storage.instance_values import Beat, Check, Description, Drain, Instance, Key, Report, Stance
+from central_hub.store_clock import StoreClock
 from central_hub_client.routing.policy import Policy
 from central_hub_client.strict_json import canonical
 from central_hub_client.wire import HealthState, Position, content_hash
@@ -92,11 +92,12 @@ class CoordinationManager:
     def __init__(
         self,
         database: Database,
+        clock: StoreClock,
         *,
         on_applied: OnApplied,
         protect_share: float,
     ) -> None:
-        self.clock = FleetClock()
+        self.clock = clock
         self._on_applied = on_applied
         self._fleet = Fleet(protect_share)
         self.news = News(self._fleet.changes)

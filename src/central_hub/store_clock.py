@@ -1,4 +1,5 @@
-"""The time by which leases are judged: the store's. All replicas have the same, whatever their own clocks say."""
+"""The time by which leases and targets are judged: the store's. All replicas have the same, whatever their own clocks
+say."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,7 @@ TOLERANCE: Final = timedelta(seconds=0.5)
 """How far it may be from the store's: the answer that told that took a while."""
 
 
-class FleetClock:
+class StoreClock:
     """Goes on by this machine's monotonic clock, which nobody sets, from what the store last said."""
 
     def __init__(self) -> None:

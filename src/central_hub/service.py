@@ -5,6 +5,7 @@
     a read      api → Snapshot (immutable, already serialised); no database
     following   another replica's commit → the audit log → Tail → Snapshot
     below it    infrastructure.yaml → InfrastructureFile, whenever it changes → an Infrastructure, or all that is wrong
+                → MonitoringManager: probes → how each target is (this replica's view); written and read once a second
     alerts      a transition, with what is to be told of it in the outbox → Notifier (claims) → channels
     a fleet     register, heartbeat → CoordinationManager → Fleet (this replica's view); written and read once a second
                 → FleetAnnouncer → watchers, NATS
@@ -45,7 +46,9 @@ from central_hub.errors import StartupRefused, StoreUnavailable
 from central_hub.metrics import Metrics
 from central_hub.monitoring.channels.directory import ChannelDirectory
 from central_hub.monitoring.credentials import Credentials
+from central_hub.monitoring.infrastructure import Component
 from central_hub.monitoring.infrastructure_file import InfrastructureFile
+from central_hub.monitoring.manager import MonitoringManager
 from central_hub.monitoring.notifier import Notifier
 from central_hub.security.registry import TokenRegistry
 from central_hub.security.signing import Signer, SigningKey, is_signed
@@ -55,6 +58,7 @@ from central_hub.storage.config_values import Head
 from central_hub.storage.instance_values import Instance
 from central_hub.storage.replicas import ReplicaKey
 from central_hub.storage.tables import SCHEMA_VERSION
+from central_hub.storage.target_values import Transition
 from central_hub.store_clock import StoreClock
 from central_hub.validation.checker import SchemaChecker
 from central_hub.validation.consumer_checker import ConsumerChecker
@@ -65,7 +69,7 @@ from central_hub_client.wire import HealthState
 BEAT_SECONDS: Final = 5.0
 ALIVE_FOR: Final = timedelta(minutes=2)
 AT_WORK_FOR: Final = timedelta(seconds=15)
-"""A replica not heard of for so long has its instances checked by the others."""
+"""A replica not heard of for so long has its instances checked, and its targets probed, by the others."""
 KNOWN_FOR: Final = timedelta(days=30)
 _HOUSEKEEPING_SECONDS: Final = 3600.0
 _LAG_SECONDS: Final = 0.5
@@ -116,6 +120,16 @@ class CentralHubService(BaseService[None]):
         self.fleet_announcer = FleetAnnouncer(
             self.coordination, lambda: self.tail.snapshot.hub_id, signer, self.connections.bus
         )
+        self.monitoring = MonitoringManager(
+            database,
+            self._key.id,
+            self.clock,
+            infrastructure=lambda: self.infrastructure.current,
+            ask=_ask_nothing,
+            on_probed=self._target_probed,
+            on_transition=self._target_changed,
+        )
+        self.infrastructure.listen(lambda _: self.monitoring.reload())
         self.consumer_checker = ConsumerChecker()
         self.contracts = Contracts(database, self.consumer_checker, self.instances_of)
         self.store = ConfigStore(
@@ -239,6 +253,7 @@ class CentralHubService(BaseService[None]):
         if self.settings.active_checks:
             self._spawn("checks", self.checks.run())
         self._spawn("infrastructure", self.infrastructure.run())
+        self._spawn("monitoring", self.monitoring.run())
         self._spawn("fleet-watchers", self.fleet_announcer.wake_watchers())
         self._spawn("fleet-announcer", self.fleet_announcer.publish())
         self._spawn("contracts", self.contracts.run(lambda: View.of(self.tail.snapshot)))
@@ -253,6 +268,7 @@ class CentralHubService(BaseService[None]):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(StoreUnavailable):
             await self.coordination.write()
+            await self.monitoring.write()
 
     async def _load(self) -> None:
         database = self.connections.database
@@ -265,6 +281,7 @@ class CentralHubService(BaseService[None]):
         await self._read_replica_keys()
         await self.tail.load()
         await self.coordination.catch_up()
+        await self.monitoring.catch_up()
         await self.contracts.catch_up()
 
     def instances_of(self, service: str) -> Sequence[Instance]:
@@ -308,6 +325,13 @@ class CentralHubService(BaseService[None]):
     def _told(self, channel_type: str, outcome: str) -> None:
         self.metrics.notifications.labels(channel_type, outcome).inc()
 
+    def _target_probed(self, target: str, probed: Probed) -> None:
+        if probed.latency_ms is not None:
+            self.metrics.target_probed(target, probed.latency_ms / 1000)
+
+    def _target_changed(self, transition: Transition) -> None:
+        self.metrics.target_transitions.labels(transition.to_state).inc()
+
     def _is_signed_by_a_replica(self, payload: bytes, signature: str, key_id: str) -> bool:
         public_key = self._key.public_key if key_id == self._key.id else self._replica_keys.get(key_id)
         return public_key is not None and is_signed(payload, signature, public_key)
@@ -318,6 +342,7 @@ class CentralHubService(BaseService[None]):
             alive = await replicas.alive(connection, since=now - ALIVE_FOR)
             at_work = await replicas.alive(connection, since=now - AT_WORK_FOR)
         self.checks.schedule.share_with(key.id for key in at_work)
+        self.monitoring.share_with(key.id for key in at_work)
         self._replica_keys = {key.id: key.public_key for key in alive}
 
     async def _stay_known(self) -> None:
@@ -339,6 +364,7 @@ class CentralHubService(BaseService[None]):
                 await self.store.forget_old_answers()
                 await self.coordination.forget_old()
                 await self.notifier.forget_old()
+                await self.monitoring.forget_old()
                 await database.transaction(
                     lambda connection: replicas.forget_before(connection, datetime.now(UTC) - KNOWN_FOR)
                 )
@@ -381,10 +407,15 @@ class CentralHubService(BaseService[None]):
         fleet = self.coordination
         measure("central_hub_instances", "Instances that are spoken of.", lambda: fleet.remembered)
         measure("central_hub_heartbeats_unwritten", "Instances with news not in the store.", lambda: fleet.unwritten)
+        self.metrics.watch_targets(lambda: {name: target.state for name, target in self.monitoring.targets.items()})
         measure("central_hub_pool_in_use", "Database connections in use.", self.connections.database.pool_in_use)
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
+
+
+async def _ask_nothing(component: Component) -> Probed:
+    return Probed(None, f"this hub has no probe for {component.type}")
 
 
 async def _check_store(connection: AsyncConnection, *, verified: bool) -> None:

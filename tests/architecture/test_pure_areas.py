@@ -12,7 +12,7 @@ SHELLS: dict[str, frozenset[str]] = {
     "coordination": frozenset({"announcer", "health_checker", "manager"}),
     "monitoring": frozenset(
         "channels.apprise channels.channel channels.directory channels.log"
-        " channels.nats channels.webhook credentials infrastructure_file notifier".split()
+        " channels.nats channels.webhook credentials infrastructure_file manager notifier prober".split()
     ),
     "validation": frozenset("checker worker consumer_checker consumer_worker".split()),
 }

@@ -141,6 +141,8 @@ OTHER_ROUTES: dict[Route, Verb | None] = {
     ("GET", "/api/v1/keys"): Verb.READ,
     ("GET", "/api/v1/discovery/"): Verb.READ,
     ("GET", "/api/v1/health/services"): Verb.READ,
+    ("GET", "/api/v1/infrastructure/"): Verb.READ,
+    ("GET", "/api/v1/infrastructure/{name}"): Verb.READ,
     ("GET", "/api/v1/config/history"): Verb.READ,
     ("GET", "/api/v1/config/export"): Verb.READ,
     ("GET", "/api/v1/config/databases/all"): Verb.READ,
@@ -156,6 +158,9 @@ OTHER_ROUTES: dict[Route, Verb | None] = {
     ("DELETE", "/api/v1/tokens/{token_id}"): Verb.ADMIN,
 }
 """Those that name neither service nor document: only the verb decides; None needs no token at all."""
+
+FLEET_WIDE: dict[Route, Verb] = {("POST", "/api/v1/infrastructure/{name}/check"): Verb.WRITE}
+"""Those that act on the whole fleet: they need the verb, and a token for every service and environment."""
 
 MADE_UP = dict.fromkeys(("token_id", "notification_id", "name"), "0123456789abcdef")
 """Ids of what is not there."""
@@ -253,7 +258,9 @@ async def revision(hub: RunningHub) -> int:
 
 
 async def test_every_route_of_the_running_hub_is_decided_here(hub: RunningHub) -> None:
-    assert {(way.method, way.route) for way in WAYS} | OTHER_ROUTES.keys() == set(await routes_of(hub))
+    assert {(way.method, way.route) for way in WAYS} | OTHER_ROUTES.keys() | FLEET_WIDE.keys() == set(
+        await routes_of(hub)
+    )
 
 
 @pytest.mark.timeout(120)
@@ -288,6 +295,11 @@ async def test_a_route_that_touches_no_document_is_decided_by_the_verb_alone(hub
         may = verb is None or verb in policy.verbs or Verb.ADMIN in policy.verbs
         assert (answer.status_code != 403) == may, (method, path, answer.text)
         assert answer.status_code not in (401, 500), (method, path, answer.text)
+    is_for_all = "*" in policy.services and "*" in policy.environments
+    for (method, path), verb in FLEET_WIDE.items():
+        answer = await hub.http.request(method, path.format_map(MADE_UP), headers={"Authorization": f"Bearer {token}"})
+        may = is_for_all and (verb in policy.verbs or Verb.ADMIN in policy.verbs)
+        assert answer.status_code == (404 if may else 403), (method, path, answer.text)
 
 
 SEPARATORS = ["//", "/./", "/%2e/", "/x/../", "%2f", "%2F", "%5c", ";x/", "/;x/", "%00/", "/%20"]

@@ -35,6 +35,8 @@ ROUTES = [
     "config/database/some",
     "config/messaging/some",
     "alerts/notifications",
+    "infrastructure/",
+    "infrastructure/some",
     "tokens",
     "audit",
     "keys",

@@ -81,3 +81,8 @@ def state(hub: RunningHub, name: str) -> str | None:
     """How a hub counts a target."""
     target = hub.service.monitoring.targets.get(name)
     return None if target is None else str(target.state)
+
+
+async def truth(holds: bool) -> bool:
+    """For `eventually`, of what is known at once."""
+    return holds

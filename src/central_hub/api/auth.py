@@ -71,6 +71,12 @@ def authorise(grant: Grant, service: str, environment: str) -> None:
         raise Forbidden(f"this token does not cover {service} in environment {environment}")
 
 
+def authorise_for_the_fleet(grant: Grant) -> None:
+    """Raise Forbidden unless the token is for every service: what is done affects whoever depends on it."""
+    if not grant.covers_everything:
+        raise Forbidden("this acts on the whole fleet: it needs a token for every service (*) and environment (*)")
+
+
 def authorise_all(grant: Grant, keys: Iterable[tuple[str, str]]) -> None:
     """The same for several documents: all names are looked at before the scope."""
     keys = list(keys)

@@ -42,8 +42,11 @@ class Output:
         """Print a JSON value for people, on several lines."""
         _print(json_text(value, indent=2), sys.stdout)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        """Print rows under headings. On a terminal long cells are folded; nothing is ever cut off."""
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Row], *, style_of: Callable[[str], str] = lambda _: ""
+    ) -> None:
+        """Print rows under headings. On a terminal long cells are folded, and states have the style that they are of;
+        nothing is ever cut off."""
         lines = [[column.upper() for column in columns], *([visible(cell) for cell in row] for row in rows)]
         widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
         least = sum(min(width, _FOLDED_FROM) + len(_GAP) for width in widths)
@@ -59,7 +62,8 @@ class Output:
         for heading, width in zip(lines[0], widths, strict=True):
             table.add_column(heading, overflow="fold", no_wrap=width <= _FOLDED_FROM)
         for line in lines[1:]:
-            table.add_row(*(Text(cell) for cell in line))
+            cells = zip(lines[0], line, strict=True)
+            table.add_row(*(Text(cell, style_of(cell) if heading == "STATE" else "") for heading, cell in cells))
         self._console.print(table)
 
     def warn(self, sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""`top`: the fleet at a glance, again and again: hub, services, what they run, and the instances that are not well."""
+"""`top`: the fleet at a glance, again and again: hub, infrastructure, services, and the instances that are not well."""
 
 import contextlib
 import sys
@@ -11,35 +11,22 @@ import typer
 
 from central_hub.cli.discovering import AnyEnvironment, listed
 from central_hub.cli.hub_client import HubClient
+from central_hub.cli.infra import COLUMNS as _COMPONENTS
+from central_hub.cli.infra import component_row
 from central_hub.cli.legible import visible
 from central_hub.cli.options import READING
 from central_hub.cli.output import Row
 from central_hub.cli.service_health import services_health
 from central_hub.cli.session import Session, command
+from central_hub.cli.states import WORST_FIRST, badness, style_of
 from central_hub_client.errors import CentralHubError, HubUnavailable, HubUnreachable, NotFound
 from central_hub_client.wire import HealthState
 
 Every = Annotated[float, typer.Option("--every", min=0.2, metavar="SECONDS", help="How often it looks.")]
 Once = Annotated[bool, typer.Option("--once", help="Look once and end; so it is where the output is no terminal.")]
 
-_STYLES: Final = {
-    HealthState.HEALTHY: "green",
-    HealthState.DEGRADED: "yellow",
-    HealthState.STARTING: "cyan",
-    HealthState.DRAINING: "cyan",
-    HealthState.UNHEALTHY: "bold red",
-    HealthState.EXPIRED: "red",
-}
 _SERVICES: Final = ("service", "environment", "state", "instances", "revision", "applied", "p99", "reason")
 _INSTANCES: Final = ("service", "environment", "instance", "state", "url", "last seen")
-_WORST_FIRST: Final = (
-    HealthState.UNHEALTHY,
-    HealthState.EXPIRED,
-    HealthState.DEGRADED,
-    HealthState.STARTING,
-    HealthState.DRAINING,
-    HealthState.HEALTHY,
-)
 _HEADLINES: Final = 8
 """Lines that are neither a service nor an instance."""
 
@@ -50,7 +37,8 @@ def register(app: typer.Typer) -> None:
 
 
 def top(session: Session, environment: AnyEnvironment = None, every: Every = 2.0, once: Once = False) -> None:
-    """Show the fleet live: the hub, every service with its state and revision, and the instances that are not well.
+    """Show the fleet live: the hub, what is under the services, every service with its state and revision, and the
+    instances that are not well.
 
     The worst come first. A hub that goes away is waited for, and what it last said stays in sight. Ctrl-C ends it.
     """
@@ -66,6 +54,7 @@ class Picture:
     """All that is shown, of one moment."""
 
     hub: dict[str, Any]
+    infrastructure: list[dict[str, Any]]
     services: list[dict[str, Any]]
     instances: list[dict[str, Any]]
 
@@ -75,15 +64,22 @@ class Picture:
         services = [
             service | {"config": _config(session.hub, service)} for service in services_health(session, environment)
         ]
-        services.sort(key=lambda service: (_badness(service), service["service"], service["environment"]))
+        services.sort(key=lambda service: (badness(service["state"]), service["service"], service["environment"]))
         instances = sorted(
             listed(session, environment=environment),
-            key=lambda instance: (_badness(instance), instance["service"], instance["instance_id"]),
+            key=lambda instance: (badness(instance["state"]), instance["service"], instance["instance_id"]),
         )
-        return cls(session.hub.get("/health").value, services, instances)
+        components = session.hub.get("/infrastructure/").value["components"]
+        components.sort(key=lambda component: (badness(component["state"]), component["name"]))
+        return cls(session.hub.get("/health").value, components, services, instances)
 
     def to_json(self) -> dict[str, Any]:
-        return {"hub": self.hub, "services": self.services, "instances": self.instances}
+        return {
+            "hub": self.hub,
+            "infrastructure": self.infrastructure,
+            "services": self.services,
+            "instances": self.instances,
+        }
 
 
 def _config(hub: HubClient, service: dict[str, Any]) -> dict[str, Any] | None:
@@ -97,11 +93,6 @@ def _config(hub: HubClient, service: dict[str, Any]) -> dict[str, Any] | None:
     return {name: status[name] for name in ("epoch", "revision", "states", "converged")}
 
 
-def _badness(shown: dict[str, Any]) -> int:
-    state = shown["state"]
-    return _WORST_FIRST.index(state) if state in _WORST_FIRST else 0
-
-
 def _print(session: Session, picture: Picture) -> None:
     output = session.output
     if output.as_json:
@@ -109,20 +100,23 @@ def _print(session: Session, picture: Picture) -> None:
         return
     for line, style in _headlines(session, picture):
         output.text(line, style)
+    if picture.infrastructure:
+        output.table(_COMPONENTS, [component_row(component) for component in picture.infrastructure], style_of=style_of)
+        output.text("")
     if picture.services:
-        output.table(_SERVICES, [_service_row(service) for service in picture.services])
+        output.table(_SERVICES, [_service_row(service) for service in picture.services], style_of=style_of)
     shown = [instance for instance in picture.instances if _is_worth_a_line(instance)]
     if shown:
         output.text("")
-        output.table(_INSTANCES, [_instance_row(instance) for instance in shown])
+        output.table(_INSTANCES, [_instance_row(instance) for instance in shown], style_of=style_of)
 
 
 def _headlines(session: Session, picture: Picture) -> Iterator[tuple[str, str]]:
     hub, instances = picture.hub, picture.instances
-    yield f"{session.place.url}  {hub['state']}  revision {hub['applied']}", _STYLES.get(hub["state"], "")
+    yield f"{session.place.url}  {hub['state']}  revision {hub['applied']}", style_of(hub["state"])
     for reason in hub["reasons"]:
         yield f"  {reason}", "yellow"
-    counts = {state: sum(instance["state"] == state for instance in instances) for state in _WORST_FIRST}
+    counts = {state: sum(instance["state"] == state for instance in instances) for state in WORST_FIRST}
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no instance is registered"
     yield f"{len(picture.services)} services, {len(instances)} instances: {told}", ""
     yield "", ""
@@ -193,6 +187,11 @@ def _screen(session: Session, picture: Picture | None, lost: str, height: int) -
     lines += [Text(visible(line), style) for line, style in _headlines(session, picture)]
     room = max(3, height - _HEADLINES - len(lines))
     instances = [instance for instance in picture.instances if _is_worth_a_line(instance)]
+    if picture.infrastructure:
+        for_components = min(len(picture.infrastructure), max(2, room // 3))
+        rows = [component_row(component) for component in picture.infrastructure]
+        lines += [_table(_COMPONENTS, rows, for_components), Text("")]
+        room = max(3, room - for_components - 3)
     for_services = room - min(len(instances), room // 2)
     lines.append(_table(_SERVICES, [_service_row(service) for service in picture.services], for_services))
     if instances:
@@ -210,7 +209,7 @@ def _table(columns: Row, rows: list[Row], most: int) -> Any:
     for column in columns:
         table.add_column(column.upper(), no_wrap=True, overflow="ellipsis")
     for row in rows[:most]:
-        style = _STYLES.get(HealthState(row[state].partition(",")[0]), "")
+        style = style_of(row[state])
         table.add_row(
             *(Text(visible(cell), style if index == state else "") for index, cell in enumerate(row)),
         )

@@ -85,14 +85,12 @@ class Prober:
             await asyncio.sleep(delay(settings, took, random.random()))  # noqa: S311 - jitter
 
     async def _probe(self, component: Component, settings: ProbeSettings) -> Probed:
+        probed = await self._ask_within(component, settings.timeout_seconds)
         try:
-            probed = await self._ask_within(component, settings.timeout_seconds)
             self._on_probed(component, probed)
-        except Exception as error:
-            # The top of a background task: whatever a probe does, it is asked again, and ends no loop.
-            log.exception("probe_failed", target=component.name)
-            probed = Probed(None, f"its probe failed with {type(error).__name__}: the hub's log says more")
-            self._on_probed(component, probed)
+        except Exception:
+            # The top of a background task: no result ends the loop that it came from.
+            log.exception("probe_result_lost", target=component.name)
         return probed
 
     async def _ask_within(self, component: Component, timeout_seconds: float) -> Probed:
@@ -107,7 +105,12 @@ class Prober:
             asking.cancel()
             raise
         if done and not asking.cancelled():
-            return asking.result()
+            try:
+                return asking.result()
+            except Exception as error:  # noqa: BLE001
+                # Without its message: in that there may be a credential.
+                log.error("probe_failed", target=component.name, error=type(error).__name__)
+                return Probed(None, f"its probe failed with {type(error).__name__}")
         asking.cancel()
         asking.add_done_callback(_see)
         self._hanging[component.name] = asking

@@ -68,7 +68,7 @@ class Targets:
     def found(self, target: Target, transition: Transition | None, moment: float) -> None:
         """This replica has found out how a target is, now."""
         held = self._held[target.name]
-        self.version += _face(target) != _face(held.target)
+        self.version += _shown(target) != _shown(held.target)
         if target.probed_at != held.target.probed_at:
             held.moment = moment
         held.target = target
@@ -109,7 +109,7 @@ class Targets:
         if row == held.tried:
             _arrived(held, row, moment)
             return
-        self.version += _face(row) != _face(held.target)
+        self.version += _shown(row) != _shown(held.target)
         age = max(0.0, (now - row.probed_at).total_seconds())
         self._held[row.name] = _Held(row, moment - age, stored=row, written_at=moment)
 
@@ -144,6 +144,10 @@ def _arrived(held: _Held, row: Target, moment: float) -> None:
     held.target = replace(held.target, change=row.change)
     held.transitions = [each for each in held.transitions if each not in held.tried_transitions]
     held.tried_transitions = ()
+
+
+def _shown(target: Target) -> tuple[object, ...]:
+    return target.state, target.since, target.reason
 
 
 def _face(target: Target) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from central_hub.monitoring.infrastructure import Section
 from central_hub.storage.notification_values import NotificationState
 from central_hub_client.routing.balancer import check_arguments
 from central_hub_client.routing.policy import Policy
@@ -207,6 +208,15 @@ class HealthQuery(NoQuery):
 class NotificationsQuery(NoQuery):
     state: NotificationState = Field(default=NotificationState.DEAD, description="What became of them.")
     limit: int = Field(default=100, ge=1, le=1_000)
+
+
+class InfrastructureQuery(NoQuery):
+    state: HealthState | None = Field(default=None, description="Only those in this state.")
+    section: Section | None = Field(default=None, description="Only those of this section of the file.")
+
+
+class TransitionsQuery(NoQuery):
+    limit: int = Field(default=20, ge=1, le=200, description="How many of its last transitions.")
 
 
 class InstancesWatchQuery(DocumentQuery):

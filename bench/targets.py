@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Final
 
+from structlog.testing import capture_logs
+
 from bench.figures import Figure, percentile_ms
 from bench.hub import Servers
 from bench.server import free_port
@@ -51,7 +53,8 @@ async def measure(servers: Servers, *, targets: int, seconds: float) -> list[Fig
     figures = []
     async with _answering() as port:
         for hanging in (0, targets // 5):
-            busy, late = await _watch(servers, port, targets=targets, hanging=hanging, seconds=seconds)
+            with capture_logs():  # a line for every target that hangs says nothing of what it takes
+                busy, late = await _watch(servers, port, targets=targets, hanging=hanging, seconds=seconds)
             what = f"… {hanging} of them hanging" if hanging else f"{targets} targets probed every 10 s"
             figures.append(
                 Figure(
@@ -96,6 +99,7 @@ async def _watch(servers: Servers, port: int, *, targets: int, hanging: int, sec
         secrets.token_hex(4),
         StoreClock(),
         infrastructure=lambda: Infrastructure(components),
+        why_refused=lambda: None,
         ask=ask,
         on_probed=lambda _name, _probed: None,
         on_transition=lambda _transition: None,

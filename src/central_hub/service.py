@@ -125,6 +125,7 @@ class CentralHubService(BaseService[None]):
             self._key.id,
             self.clock,
             infrastructure=lambda: self.infrastructure.current,
+            why_refused=lambda: self.infrastructure.error,
             ask=_ask_nothing,
             on_probed=self._target_probed,
             on_transition=self._target_changed,

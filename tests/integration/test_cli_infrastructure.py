@@ -54,6 +54,17 @@ async def test_the_list_is_shown_by_default(cli: Run, watched: RunningHub) -> No
     assert (await cli("infra", "--state", "odd")).code == 2
 
 
+async def test_a_file_that_is_not_right_any_more_is_warned_of(
+    cli: Run, watched: RunningHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watched.service.monitoring, "why_refused", lambda: "line 7: there is no component dbb")
+    shown = await cli("infra")
+    assert shown.code == 0
+    assert "warning: the file has changed and is not right" in shown.err
+    assert "line 7: there is no component dbb" in shown.err
+    assert (await cli("infra", "--json")).json["error"] == "line 7: there is no component dbb"
+
+
 async def test_one_is_shown_with_its_shape_and_its_history(cli: Run, watched: RunningHub) -> None:
     for arguments in (("infra", "zdb"), ("infra", "show", "zdb")):
         shown = await cli(*arguments)

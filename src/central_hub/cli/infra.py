@@ -57,6 +57,10 @@ def register(app: typer.Typer) -> None:
 def list_(session: Session, state: State = None, section: InSection = None) -> None:
     """List every component with its state, since when, and why."""
     told = session.hub.get("/infrastructure/", state=state, section=section).value
+    if told["error"] is not None:
+        session.output.warn(
+            f"the file has changed and is not right, so that what it said before holds: {told['error']}"
+        )
     if session.output.as_json:
         session.output.json(told)
     elif told["components"]:

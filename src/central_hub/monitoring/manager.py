@@ -49,12 +49,15 @@ class MonitoringManager:
         clock: Callable[[], datetime],
         *,
         infrastructure: Callable[[], Infrastructure],
+        why_refused: Callable[[], str | None],
         ask: Ask,
         on_probed: Callable[[str, Probed], None],
         on_transition: Callable[[Transition], None],
     ) -> None:
         self.own_id = own_id
         self.infrastructure = infrastructure
+        self.why_refused = why_refused
+        """What is wrong with a later file, while the infrastructure is that of the one before."""
         self.prober = Prober(ask, self._probed)
         self._database = database
         self._clock = clock

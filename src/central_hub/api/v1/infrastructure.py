@@ -40,7 +40,8 @@ def routes(hub: CentralHubService) -> APIRouter:
             for name, component in sorted(hub.monitoring.infrastructure().components.items())
             if query.section in (None, component.section)
         ]
-        return _answer(hub, {"components": [each for each in shown if query.state in (None, each["state"])]})
+        found = [each for each in shown if query.state in (None, each["state"])]
+        return _answer(hub, {"components": found, "error": hub.monitoring.why_refused()})
 
     @router.get("/{name}", responses=COMPONENT)
     async def one_component(

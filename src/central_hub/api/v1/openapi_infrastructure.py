@@ -45,8 +45,14 @@ INFRASTRUCTURE: Final[Responses] = {
     200: ok(
         "The components, in the order of their names.",
         object_schema(
-            "components",
-            {"components": {"type": "array", "items": object_schema(" ".join(_COMPONENT_FIELDS), _COMPONENT_FIELDS)}},
+            "components error",
+            {
+                "components": {"type": "array", "items": object_schema(" ".join(_COMPONENT_FIELDS), _COMPONENT_FIELDS)},
+                "error": {
+                    **_OPTIONAL,
+                    "description": "Why the file as it is now does not count; the components are those before.",
+                },
+            },
         ),
         _STALE,
     )

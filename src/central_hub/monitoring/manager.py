@@ -71,6 +71,7 @@ class MonitoringManager:
         self._gone: set[str] = set()
         self._is_running = False
         self._position = 0
+        self._has_new = False
         self._looks = 0
         self._heard_at = time.monotonic()
         self._turn = asyncio.Lock()
@@ -180,7 +181,9 @@ class MonitoringManager:
             self._heard_at = time.monotonic()
             return
         async with self._turn:
-            position, self._position = self._position, 0  # after a failure: everything, it may be another store by then
+            position = 0 if self._has_new else self._position
+            # After a failure: everything, it may be another store by then.
+            self._position, self._has_new = 0, False
             async with self._database.reading() as connection:
                 rows, upcoming = await stored.changed_since(connection, position, is_known=self._targets.is_known)
             now, moment = self._clock(), time.monotonic()
@@ -219,8 +222,8 @@ class MonitoringManager:
         """Let what this replica is to probe be what it probes."""
         before = self._components
         self._components = probed(self.infrastructure())
-        if self._components.keys() - before.keys():
-            self._position = 0  # another replica may have been quicker to probe what is new
+        # Another replica may have been quicker to probe what is new: its row was passed over until now.
+        self._has_new = self._has_new or bool(self._components.keys() - before.keys())
         self._settings = {name: settings for name, (_, settings) in self._components.items()}
         for name in self._targets.keep(self._components, self._clock(), time.monotonic()):
             self.prober.forget(name)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -19,7 +20,7 @@ from central_hub_client.wire import HUB_STALE
 from tests.conftest import DatabaseUrls, RunningHub, create_database
 from tests.integration.instances import eventually
 from tests.integration.test_config_documents import assert_problem
-from tests.integration.watched_targets import INFRASTRUCTURE, Watching, component, listening, state, truth
+from tests.integration.watched_targets import INFRASTRUCTURE, Watching, component, connect, listening, state, truth
 
 Start = Callable[..., Awaitable[RunningHub]]
 
@@ -231,3 +232,25 @@ async def nothing_is_left(hub: RunningHub) -> AsyncIterator[None]:
     await hub.service.monitoring.write()
     owner = hub.service.connections.database
     await owner.transaction(lambda connection: connection.execute(sa.text("DELETE FROM target_transitions")))
+
+
+async def test_the_targets_are_those_of_the_file_as_it_changes(start_hub: Start, tmp_path: Path) -> None:
+    file = tmp_path / "infrastructure.yaml"
+    async with listening() as port:
+        tcp = f"type: tcp, host: 127.0.0.1, port: {port}, probe: {{interval_seconds: 1, timeout_seconds: 0.5}}"
+        file.write_text(f"version: 1\nendpoints:\n  first: {{{tcp}}}\n")
+        hub = await start_hub(infrastructure_file=file)
+        hub.service.monitoring.prober.ask = connect
+        await eventually(lambda: truth(state(hub, "first") == "healthy"))
+        file.write_text(f"version: 1\nendpoints:\n  second: {{{tcp}}}\n")
+        await eventually(lambda: truth(state(hub, "second") == "healthy"))
+        assert state(hub, "first") is None
+        file.write_text("version: 1\nendpoints:\n  third: {type: tcq}\n")
+
+        async def is_refused() -> bool:
+            return (await hub.http.get("/api/v1/infrastructure/")).json()["error"] is not None
+
+        await eventually(is_refused)
+        told_now = (await hub.http.get("/api/v1/infrastructure/")).json()
+    assert [each["name"] for each in told_now["components"]] == ["second"]
+    assert told_now["error"].startswith("line 3, column 17: ")

@@ -82,6 +82,9 @@ class Graph:
         self._edges_to: Final[dict[str, list[Edge]]] = {name: [] for name in self.components}
         for edge in self.edges():
             self._edges_to[edge.component].append(edge)
+        self.waves: Final = tuple(self._start_order())
+        """What may start together, in order: each needs only what started before. All services come last."""
+        self.wave_of: Final = {node: number for number, wave in enumerate(self.waves) for node in wave}
 
     def __contains__(self, node: Node) -> bool:
         return node in self._needs
@@ -104,18 +107,15 @@ class Graph:
         required = self._walk(name, (Need.REQUIRED,))
         return {node: required.get(node, dependent) for node, dependent in self._walk(name, tuple(Need)).items()}
 
-    def start_order(self) -> list[list[Node]]:
-        """What may start together, wave after wave: each needs only what started before. All services come last."""
+    def _start_order(self) -> Iterator[tuple[Node, ...]]:
         sorter = TopologicalSorter({name: self.needs_of(component(name)) for name in self.components})
         sorter.prepare()
-        waves = []
         while sorter.is_active():
             ready = sorted(sorter.get_ready())
             sorter.done(*ready)
-            waves.append([component(name) for name in ready])
+            yield tuple(map(component, ready))
         if self.services:
-            waves.append([service(name) for name in self.services])
-        return waves
+            yield tuple(map(service, self.services))
 
     def _walk(self, name: str, needs: tuple[Need, ...]) -> dict[Node, Dependent]:
         found: dict[Node, Dependent] = {}

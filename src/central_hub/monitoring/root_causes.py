@@ -64,22 +64,25 @@ class RootCauses:
             and dependent.node.name in harmful
             and _explains(harmful[name], dependent.need, harmful[dependent.node.name])
         }
-        self._hit: Final = {name: dependents for name, dependents in hit.items() if name not in explained}
-        self._states: Final = harmful
+        self._states: Final = {name: state for name, state in harmful.items() if name not in explained}
+        self._ways: Final[dict[Node, list[tuple[str, Dependent]]]] = {}
+        for name in self._states:
+            for dependent in hit[name].values():
+                self._ways.setdefault(dependent.node, []).append((name, dependent))
 
     @property
     def components(self) -> tuple[str, ...]:
         """The components that harm others, or could, and that no other component explains."""
-        return tuple(self._hit)
+        return tuple(self._states)
 
     def of(self, node: Node, state: HealthState) -> tuple[Cause, ...]:
         """What explains that somebody is in this state: nothing where he is well, or is a cause himself."""
         if node.kind is NodeKind.COMPONENT and state not in HARMFUL:
             return ()
         return tuple(
-            Cause(name, self._states[name], dependents[node])
-            for name, dependents in self._hit.items()
-            if node in dependents and _explains(self._states[name], dependents[node].need, state)
+            Cause(name, self._states[name], dependent)
+            for name, dependent in self._ways.get(node, ())
+            if _explains(self._states[name], dependent.need, state)
         )
 
     def group(self, unwell: Iterable[Unwell]) -> tuple[Group, ...]:

@@ -38,16 +38,16 @@ def test_who_cannot_do_without_is_told_so_even_where_a_shorter_way_is_optional()
 def test_a_service_may_have_the_name_of_a_component() -> None:
     found = Graph(infrastructure({"nats": {}}, {"nats": {"nats": MUST}}))
     assert list(found.dependents("nats")) == [service("nats")]
-    assert found.start_order() == [[component("nats")], [service("nats")]]
+    assert found.waves == ((component("nats"),), (service("nats"),))
 
 
 def test_the_start_order_is_in_waves_with_the_services_last() -> None:
-    assert [[node.name for node in wave] for wave in Graph(TRADING).start_order()] == [
+    assert [[node.name for node in wave] for wave in Graph(TRADING).waves] == [
         ["clickhouse", "dragonflydb", "nats", "postgresql"],
         ["feature-store"],
         ["data-bridge", "feature-engineering", "tick-aggregator"],
     ]
-    assert Graph(Infrastructure()).start_order() == []
+    assert Graph(Infrastructure()).waves == ()
 
 
 @given(any_infrastructure())
@@ -66,7 +66,7 @@ def test_dependents_are_those_with_a_path_and_need_it_as_much_as_their_best_path
 
 @given(any_infrastructure())
 def test_everything_starts_once_and_after_what_it_needs(found: Infrastructure) -> None:
-    waves = Graph(found).start_order()
+    waves = Graph(found).waves
     at = {node: number for number, wave in enumerate(waves) for node in wave}
     assert sum(map(len, waves)) == len(at)
     assert at.keys() == set(nodes_of(found))
@@ -84,7 +84,7 @@ def test_the_order_of_the_file_is_of_no_matter(found: Infrastructure) -> None:
     )
     one, other = Graph(found), Graph(turned)
     assert list(one.edges()) == list(other.edges())
-    assert one.start_order() == other.start_order()
+    assert one.waves == other.waves
     for name in found.components:
         assert [each.path for each in one.dependents(name).values()] == [
             each.path for each in other.dependents(name).values()

@@ -1,10 +1,10 @@
-"""How a service is, from how its instances are. Pure.
+"""How a service is, from how its instances are and what it depends on. Pure.
 
-The rules are those of the table in docs/explanation/service-health.md, which the tests read.
+The rules are those of the tables in docs/explanation/service-health.md, which the tests read.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -59,6 +59,16 @@ RULES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class Dependency:
+    """Something that a service depends on, as it is told here: `state` is None where nobody knows."""
+
+    name: str
+    is_required: bool
+    state: HealthState | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceHealth:
     """How a service is, why, how many of its instances are how, and how many of them are called."""
 
@@ -68,15 +78,19 @@ class ServiceHealth:
     callable: int
 
 
-def roll_up(members: Iterable[Member]) -> ServiceHealth:
-    """The health of a service in one environment, from its instances that are spoken of: one at least."""
+def roll_up(members: Iterable[Member], dependencies: Sequence[Dependency] = ()) -> ServiceHealth:
+    """The health of a service in one environment, from its instances that are spoken of, one at least, and from what it
+    depends on."""
     members = list(members)
     kinds = Counter(map(kind_of, members))
     states = Counter(member.state for member in members)
     state = next(rule.state for rule in RULES if rule.fits(kinds))
+    reason = "; ".join([_reason(state, kinds), *map(_told, filter(_is_amiss, dependencies))])
+    if state is HealthState.HEALTHY and any(map(_stops, dependencies)):
+        state = HealthState.DEGRADED
     return ServiceHealth(
         state,
-        _reason(state, kinds),
+        reason,
         {each: states[each] for each in HealthState},
         _called(kinds),
     )
@@ -89,6 +103,21 @@ def kind_of(member: Member) -> Kind:
     if member.instance.description.weight == 0:
         return Kind.SET_ASIDE
     return Kind.KEPT if member.is_kept else Kind(member.state)
+
+
+def _is_amiss(dependency: Dependency) -> bool:
+    return dependency.state in (HealthState.DEGRADED, HealthState.UNHEALTHY)
+
+
+def _stops(dependency: Dependency) -> bool:
+    return dependency.is_required and dependency.state is HealthState.UNHEALTHY
+
+
+def _told(dependency: Dependency) -> str:
+    """`requires postgresql, which is unhealthy: connection refused`."""
+    verb = "requires" if dependency.is_required else "uses"
+    why = f": {dependency.reason}" if dependency.reason else ""
+    return f"{verb} {dependency.name}, which is {dependency.state}{why}"
 
 
 def _called(kinds: Mapping[Kind, int]) -> int:

@@ -1,4 +1,4 @@
-"""How a service is, held against the table that people read."""
+"""How a service is, held against the tables that people read."""
 
 import re
 from collections import Counter
@@ -11,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from central_hub.coordination.fleet import Member
-from central_hub.coordination.service_health import Kind, roll_up
+from central_hub.coordination.service_health import Dependency, Kind, roll_up
 from central_hub_client.wire import HealthState
 from tests.architecture.source_tree import ROOT
 from tests.unit.coordination.fleet_members import instance
 
 PAGE = ROOT / "docs" / "explanation" / "service-health.md"
+DEPENDENCIES_HEAD = (
+    "| by its instances it is | a dependency | is | the service is | for example | the reason is told as |"
+)
 HEAD = "| there is one | and none | the service is | for example | the reason is told as |"
 
 
@@ -34,13 +37,44 @@ class Row:
         return all(kinds[kind] for kind in self.some) and not any(kinds[kind] for kind in self.without)
 
 
+@dataclass(frozen=True)
+class DependencyRow:
+    """A row of the second table: what a dependency in this state makes of a service."""
+
+    by_instances: frozenset[HealthState]
+    is_required: bool
+    state: HealthState
+    becomes: HealthState | None
+    example: Mapping[Kind, int]
+    reason: str
+
+
 def rows() -> list[Row]:
-    table = PAGE.read_text(encoding="utf-8").partition(f"{HEAD}\n")[2].partition("\n\n")[0]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[1:]]
     return [
         Row(kinds(some), kinds(without), HealthState(state), counts(example), reason)
-        for some, without, state, example, reason in cells
+        for some, without, state, example, reason in cells(HEAD)
     ]
+
+
+def dependency_rows() -> list[DependencyRow]:
+    every = frozenset(HealthState)
+    names = {"anything": every, "anything else": every - {HealthState.HEALTHY}}
+    return [
+        DependencyRow(
+            names[own] if own in names else frozenset({HealthState(own)}),
+            need == "required",
+            HealthState(state),
+            None if becomes == "as by its instances" else HealthState(becomes),
+            counts(example),
+            reason,
+        )
+        for own, need, state, becomes, example, reason in cells(DEPENDENCIES_HEAD)
+    ]
+
+
+def cells(head: str) -> list[list[str]]:
+    table = PAGE.read_text(encoding="utf-8").partition(f"{head}\n")[2].partition("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[1:]]
 
 
 def kinds(cell: str) -> frozenset[Kind]:
@@ -52,6 +86,7 @@ def counts(cell: str) -> Counter[Kind]:
 
 
 ROWS = rows()
+DEPENDENCY_ROWS = dependency_rows()
 COMBINATIONS = [Counter(dict(zip(Kind, numbers, strict=True))) for numbers in product((0, 1), repeat=len(Kind))][1:]
 
 
@@ -118,3 +153,39 @@ def test_what_is_left_out_on_purpose_counts_so_whatever_else_it_is(state: Health
 def test_an_instance_that_expires_is_expired_whatever_its_weight() -> None:
     found = replace(instance(), description=replace(instance().description, weight=0))
     assert roll_up([Member(found, HealthState.EXPIRED, False)]).state is HealthState.EXPIRED
+
+
+@pytest.mark.parametrize("row", DEPENDENCY_ROWS, ids=lambda row: row.reason)
+def test_each_example_with_a_dependency_comes_out_as_it_is_told_there(row: DependencyRow) -> None:
+    alone = roll_up(members(row.example))
+    health = roll_up(members(row.example), [Dependency("postgresql", row.is_required, row.state, "connection refused")])
+    assert alone.state in row.by_instances
+    assert health.state is (row.becomes or alone.state)
+    assert health.reason == row.reason
+
+
+def test_the_page_says_of_every_state_of_a_dependency_what_follows() -> None:
+    told = [(own, row.is_required, row.state) for row in DEPENDENCY_ROWS for own in row.by_instances]
+    amiss = (HealthState.DEGRADED, HealthState.UNHEALTHY)
+    assert sorted(told) == sorted(product(HealthState, (False, True), amiss))
+
+
+DEPENDENCY = st.builds(
+    Dependency, st.sampled_from(["postgresql", "nats"]), st.booleans(), st.none() | st.sampled_from(HealthState)
+)
+
+
+@given(st.sampled_from(COMBINATIONS), st.lists(DEPENDENCY, max_size=4))
+def test_whatever_it_depends_on_the_rows_of_the_page_decide(found: Counter[Kind], depends_on: list[Dependency]) -> None:
+    alone, health = roll_up(members(found)), roll_up(members(found), depends_on)
+    becomes = {
+        row.becomes
+        for row in DEPENDENCY_ROWS
+        for each in depends_on
+        if (each.is_required, each.state) == (row.is_required, row.state) and alone.state in row.by_instances
+    }
+    assert health.state is (HealthState.DEGRADED if HealthState.DEGRADED in becomes else alone.state)
+    assert (health.counts, health.callable) == (alone.counts, alone.callable)
+    amiss = [each for each in depends_on if each.state in (HealthState.DEGRADED, HealthState.UNHEALTHY)]
+    assert health.reason.startswith(alone.reason)
+    assert health.reason.count(", which is ") == len(amiss)

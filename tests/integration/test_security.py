@@ -42,6 +42,11 @@ ROUTES = [
     "keys",
     "metrics",
     "health",
+    "infrastructure/some/dependents",
+    "infrastructure/some/impact",
+    "dashboard/health",
+    "dashboard/summary",
+    "dashboard/dependencies",
 ]
 
 

@@ -24,6 +24,8 @@ from central_hub.api.v1 import (
     config,
     connections,
     contracts,
+    dashboard,
+    dependencies,
     discovery,
     infrastructure,
     listing,
@@ -97,6 +99,8 @@ def create_routes(hub: CentralHubService) -> FastAPI:
         service_health.routes,
         infrastructure.routes,
         notifications.routes,
+        dependencies.routes,
+        dashboard.routes,
         tokens.routes,
         operations.routes,
     ):

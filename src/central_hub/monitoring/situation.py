@@ -19,7 +19,7 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
-class Dependency:
+class Needed:
     """A component that somebody depends on, and how it is: `state` is None where it is not probed."""
 
     name: str
@@ -32,14 +32,15 @@ class Situation:
     """An infrastructure, and how its components are. Of those that are not in `known` nobody knows."""
 
     def __init__(self, infrastructure: Infrastructure, known: Mapping[str, Observed]) -> None:
+        self.infrastructure: Final = infrastructure
         self.graph: Final = Graph(infrastructure)
         self.known: Final = {name: found for name, found in known.items() if name in infrastructure.components}
         self.causes: Final = RootCauses(self.graph, {name: found.state for name, found in self.known.items()})
 
-    def dependencies_of(self, service_name: str) -> list[Dependency]:
+    def dependencies_of(self, service_name: str) -> list[Needed]:
         """What a service depends on itself. The reason of what is unwell leads down to what is to blame."""
         return [
-            Dependency(name, need, None if found is None else found.state, self.reason_of(name))
+            Needed(name, need, None if found is None else found.state, self.reason_of(name))
             for name, need in sorted(self.graph.needs_of(service(service_name)).items())
             for found in [self.known.get(name)]
         ]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from central_hub.monitoring.dependencies import component, service
 from central_hub.monitoring.impact import impact_of
 from central_hub.monitoring.infrastructure import Infrastructure, Need
-from central_hub.monitoring.situation import Dependency, Observed, Situation
+from central_hub.monitoring.situation import Needed, Observed, Situation
 from central_hub_client.wire import HealthState
 from tests.unit.monitoring.infrastructures import (
     MUST,
@@ -112,9 +112,9 @@ def test_what_a_service_depends_on_is_told_down_to_the_cause() -> None:
     states = {"feature-store": Observed(UNHEALTHY, "answered 503"), "clickhouse": REFUSED}
     [found] = Situation(TRADING, states).dependencies_of("feature-engineering")
     reason = "answered 503; it requires clickhouse, which is unhealthy: connection refused"
-    assert found == Dependency("feature-store", Need.REQUIRED, UNHEALTHY, reason)
+    assert found == Needed("feature-store", Need.REQUIRED, UNHEALTHY, reason)
     told = Situation(TRADING, states).dependencies_of("data-bridge")
-    assert told[1] == Dependency("dragonflydb", Need.OPTIONAL, None, None)
+    assert told[1] == Needed("dragonflydb", Need.OPTIONAL, None, None)
     assert Situation(TRADING, states).dependencies_of("unheard-of") == []
 
 

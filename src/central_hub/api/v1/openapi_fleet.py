@@ -169,6 +169,18 @@ _SUMMARY_FIELDS: Final[dict[str, Any]] = {
     "counts": object_schema(" ".join(HealthState), dict.fromkeys(HealthState, _COUNT)),
     "latency": object_schema(" ".join(_WINDOWS), dict.fromkeys(_WINDOWS, _PERCENTILES)),
     "callable": _COUNT | {"description": "How many of the instances calls may be routed to."},
+    "dependencies": {
+        "type": "array",
+        "items": object_schema(
+            "name need state reason",
+            {
+                "name": _TEXT,
+                "need": {"enum": ["required", "optional"]},
+                "state": {"enum": [*HealthState, None], "description": "Null where it is not probed."},
+                "reason": _OPTIONAL | {"description": "Down to what is to blame."},
+            },
+        ),
+    },
 }
 _NEXT: Final = {"type": ["string", "null"], "description": "`after` of the next page."}
 

@@ -1,4 +1,4 @@
-"""How the services are, rolled up from their instances."""
+"""How the services are, rolled up from their instances and from what they depend on."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -7,22 +7,22 @@ from datetime import datetime
 from itertools import groupby
 from typing import Annotated, Any, Final
 
-import orjson
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from central_hub.api.auth import authorise_instances, check_environment, needs
 from central_hub.api.v1.openapi import PROBLEMS
 from central_hub.api.v1.openapi_fleet import SERVICE_HEALTH, SERVICES_HEALTH
 from central_hub.api.v1.queries import HealthQuery, Runnable
+from central_hub.api.v1.situations import answer, as_rolled_up, situation_of
 from central_hub.audit.chain import rfc3339
 from central_hub.coordination.fleet import Member, Place
 from central_hub.coordination.instance_health import reason_of
 from central_hub.coordination.listing import checked
 from central_hub.coordination.service_health import roll_up
 from central_hub.errors import NotFound
+from central_hub.monitoring.situation import Situation
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
-from central_hub_client.wire import HUB_STALE
 
 ServicePath = Annotated[Runnable, Path()]
 Reader = Annotated[Grant, Depends(needs(Verb.READ))]
@@ -38,23 +38,25 @@ def routes(hub: CentralHubService) -> APIRouter:
     async def list_services(grant: Reader, query: Annotated[HealthQuery, Query()]) -> Response:
         """How every service that the token covers is, in each environment, and why.
 
-        `callable` counts the instances that calls may be routed to. `latency` is that of the answers of their health
-        endpoints in the last minutes, as percentiles that are right within 2 %. `X-Hub-Stale`: PostgreSQL is not
-        reached, they are told of as they were then.
+        `callable` counts the instances that calls may be routed to. `dependencies` tells how that is which
+        `infrastructure.yaml` says that it depends on. `latency` is that of the answers of their health endpoints in the
+        last minutes, as percentiles that are right within 2 %. `X-Hub-Stale`: PostgreSQL is not reached, they are told
+        of as they were then.
         """
         if query.environment is not None:
             check_environment(query.environment)
         services = [service for service in hub.coordination.fleet.services if grant.covers_service(service)]
+        situation = situation_of(hub, grant.covers_service)
         page: list[dict[str, Any]] = []
         upcoming = None
         for number, found in enumerate(_places(hub, grant, services, query)):
             if len(page) == query.limit:
                 upcoming = _cursor(page[-1]["service"], page[-1]["environment"])
                 break
-            page.append({"service": found.place[0], **_summary(hub, found)})
+            page.append({"service": found.place[0], **_summary(hub, found, situation)})
             if number % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)  # a thousand take a while: others go on in between
-        return _answer(hub, {"services": page, "next": upcoming})
+        return answer(hub, {"services": page, "next": upcoming})
 
     @router.get("/{service}", responses=SERVICE_HEALTH)
     async def one_service(grant: Reader, service: ServicePath, query: Annotated[HealthQuery, Query()]) -> Response:
@@ -69,14 +71,15 @@ def routes(hub: CentralHubService) -> APIRouter:
             found = list(_places(hub, grant, [service], everywhere))
         if not found:
             raise NotFound(f"there is no instance of {service}")
+        situation = situation_of(hub, lambda name: name == service)
         after = tuple((query.after or "").split("/"))
         members = [member for each in found for member in each.members if member.instance.key[1:] > after]
         page = members[: query.limit]
-        return _answer(
+        return answer(
             hub,
             {
                 "service": service,
-                "environments": [_summary(hub, each) for each in found],
+                "environments": [_summary(hub, each, situation) for each in found],
                 "instances": [_instance(member, hub.coordination.as_of) for member in page],
                 "next": _cursor(*page[-1].instance.key[1:]) if len(members) > len(page) else None,
             },
@@ -103,8 +106,9 @@ def _places(hub: CentralHubService, grant: Grant, services: Sequence[str], query
                 yield _Found(place, tuple(there))
 
 
-def _summary(hub: CentralHubService, there: _Found) -> dict[str, Any]:
-    health = roll_up(there.members)
+def _summary(hub: CentralHubService, there: _Found, situation: Situation) -> dict[str, Any]:
+    depends_on = situation.dependencies_of(there.place[0])
+    health = roll_up(there.members, as_rolled_up(depends_on))
     latencies = hub.checks.latencies.of_service(there.place, hub.coordination.clock())
     return {
         "environment": there.place[1],
@@ -121,6 +125,9 @@ def _summary(hub: CentralHubService, there: _Found) -> dict[str, Any]:
             }
             for minutes, found in latencies.items()
         },
+        "dependencies": [
+            {"name": each.name, "need": each.need, "state": each.state, "reason": each.reason} for each in depends_on
+        ],
     }
 
 
@@ -142,8 +149,3 @@ def _rounded(latency_ms: float | None) -> float | None:
 
 def _cursor(*names: str) -> str:
     return "/".join(names)
-
-
-def _answer(hub: CentralHubService, value: Any) -> Response:
-    headers = {HUB_STALE: "true"} if hub.coordination.is_stale else None
-    return Response(orjson.dumps(value), media_type="application/json", headers=headers)

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def health(session: Session, service: AnyRunnable = None, environment: AnyEnvironment = None) -> None:
-    """Show how services are and why; of one service every instance.
+    """Show how services are and why; of one service what it depends on, and every instance.
 
     The latencies are those of health endpoints over the last five minutes.
     """
@@ -47,6 +47,10 @@ def _show_one(session: Session, service: str, environment: str | None) -> None:
         session.output.json({**pages[-1], "instances": instances})
         return
     session.output.table(_COLUMNS, [_row(service, entry) for entry in pages[-1]["environments"]])
+    # They are the same in every environment; an older hub tells none.
+    if depends_on := pages[-1]["environments"][0].get("dependencies"):
+        session.output.text("")
+        session.output.table(("depends on", "need", "state", "reason"), [_dependency(found) for found in depends_on])
     session.output.text("")
     columns = ("environment", "instance", "state", "reason", "check", "last seen")
     session.output.table(columns, [_instance(instance) for instance in instances])
@@ -62,6 +66,10 @@ def _row(service: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
         _milliseconds(latency["p50_ms"]),
         _milliseconds(latency["p99_ms"]),
     )
+
+
+def _dependency(found: Mapping[str, Any]) -> tuple[str, ...]:
+    return found["name"], found["need"], found["state"] or "not probed", found["reason"] or ""
 
 
 def _instance(instance: Mapping[str, Any]) -> tuple[str, ...]:

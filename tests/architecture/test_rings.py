@@ -11,6 +11,7 @@ RINGS: tuple[frozenset[str], ...] = tuple(
         "errors settings metrics rendezvous store_clock waiters",
         "connections storage security audit embedded validation",
         "config coordination monitoring backup",
+        "situations",
         "service",
         "api",
         "process",

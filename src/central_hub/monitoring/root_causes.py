@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from central_hub.monitoring.condition import Condition, ConditionKind
 from central_hub.monitoring.dependencies import Dependent, Graph, Node, NodeKind, component
 from central_hub.monitoring.infrastructure import Need
 from central_hub_client.wire import HealthState
@@ -99,6 +100,22 @@ class RootCauses:
             causes[Unwell(component(cause_name), self._states[cause_name])] = explained
         groups = (Group(cause, tuple(explained)) for cause, explained in causes.items())
         return tuple(sorted(groups, key=lambda group: (-len(group.explained), group.cause)))
+
+
+def blame(causes: RootCauses, conditions: Iterable[Condition]) -> dict[tuple[str, str, str], frozenset[str]]:
+    """For each condition that components explain, by kind, subject and environment, the components to blame."""
+    blamed = {
+        (condition.kind, condition.subject, condition.environment): frozenset(
+            cause.component
+            for cause in causes.of(Node(_NODES[condition.kind], condition.subject), HealthState(condition.state))
+        )
+        for condition in conditions
+        if condition.kind in _NODES
+    }
+    return {subject: found for subject, found in blamed.items() if found}
+
+
+_NODES: Final = {ConditionKind.INFRASTRUCTURE: NodeKind.COMPONENT, ConditionKind.SERVICE: NodeKind.SERVICE}
 
 
 def _explains(cause: HealthState, need: Need, state: HealthState) -> bool:

@@ -1,14 +1,16 @@
 """What is to blame where several are unwell, held against a model that tries every path."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from central_hub.monitoring.condition import Condition, ConditionKind
 from central_hub.monitoring.dependencies import Graph, NodeKind, component, service
 from central_hub.monitoring.infrastructure import Infrastructure
-from central_hub.monitoring.root_causes import RootCauses, Unwell
+from central_hub.monitoring.root_causes import RootCauses, Unwell, blame
 from central_hub_client.wire import HealthState
 from tests.unit.monitoring.infrastructures import (
     MUST,
@@ -88,6 +90,22 @@ def test_a_component_that_nobody_probes_any_more_is_not_explained_by_what_is_dow
 
 def test_what_is_no_more_in_the_file_explains_nothing() -> None:
     assert RootCauses(Graph(TRADING), {"gone": UNHEALTHY}).components == ()
+
+
+def test_conditions_are_blamed_on_components_and_those_of_other_kinds_on_nobody() -> None:
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+    conditions = [
+        Condition(ConditionKind.INFRASTRUCTURE, "clickhouse", at, "refused", UNHEALTHY),
+        Condition(ConditionKind.INFRASTRUCTURE, "feature-store", at, "answered 503", UNHEALTHY),
+        Condition(ConditionKind.SERVICE, "data-bridge", at, "none can be called", EXPIRED, "staging"),
+        Condition(ConditionKind.SERVICE, "unheard-of", at, "none can be called", UNHEALTHY, "default"),
+        Condition(ConditionKind.CONFIG_REJECTED, "data-bridge", at, "no", environment="staging"),
+    ]
+    causes = RootCauses(Graph(TRADING), {"clickhouse": UNHEALTHY, "feature-store": UNHEALTHY})
+    assert blame(causes, conditions) == {
+        ("infrastructure", "feature-store", ""): {"clickhouse"},
+        ("service", "data-bridge", "staging"): {"clickhouse"},
+    }
 
 
 def explaining(found: Infrastructure, states: States, one: Unwell) -> Iterator[str]:

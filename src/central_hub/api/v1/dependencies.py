@@ -9,7 +9,7 @@ from central_hub.api.v1.infrastructure import ComponentPath
 from central_hub.api.v1.openapi import PROBLEMS
 from central_hub.api.v1.openapi_dependencies import DEPENDENTS, IMPACT
 from central_hub.api.v1.queries import NoQuery
-from central_hub.api.v1.situations import Scene, answer, node_to_json, scene_of
+from central_hub.api.v1.scene import Scene, answer, node_to_json, scene_of
 from central_hub.errors import NotFound
 from central_hub.monitoring.dependencies import Dependent, component
 from central_hub.monitoring.impact import impact_of

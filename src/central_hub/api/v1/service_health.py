@@ -13,16 +13,16 @@ from central_hub.api.auth import authorise_instances, check_environment, needs
 from central_hub.api.v1.openapi import PROBLEMS
 from central_hub.api.v1.openapi_fleet import SERVICE_HEALTH, SERVICES_HEALTH
 from central_hub.api.v1.queries import HealthQuery, Runnable
-from central_hub.api.v1.situations import answer, as_rolled_up, situation_of
+from central_hub.api.v1.scene import answer
 from central_hub.audit.chain import rfc3339
 from central_hub.coordination.fleet import Member, Place
 from central_hub.coordination.instance_health import reason_of
 from central_hub.coordination.listing import checked
-from central_hub.coordination.service_health import roll_up
 from central_hub.errors import NotFound
 from central_hub.monitoring.situation import Situation
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
+from central_hub.situations import health_of, situation_of
 
 ServicePath = Annotated[Runnable, Path()]
 Reader = Annotated[Grant, Depends(needs(Verb.READ))]
@@ -46,7 +46,7 @@ def routes(hub: CentralHubService) -> APIRouter:
         if query.environment is not None:
             check_environment(query.environment)
         services = [service for service in hub.coordination.fleet.services if grant.covers_service(service)]
-        situation = situation_of(hub, grant.covers_service)
+        situation = situation_of(hub.monitoring.infrastructure(), hub.monitoring.targets, services)
         page: list[dict[str, Any]] = []
         upcoming = None
         for number, found in enumerate(_places(hub, grant, services, query)):
@@ -71,7 +71,7 @@ def routes(hub: CentralHubService) -> APIRouter:
             found = list(_places(hub, grant, [service], everywhere))
         if not found:
             raise NotFound(f"there is no instance of {service}")
-        situation = situation_of(hub, lambda name: name == service)
+        situation = situation_of(hub.monitoring.infrastructure(), hub.monitoring.targets, [service])
         after = tuple((query.after or "").split("/"))
         members = [member for each in found for member in each.members if member.instance.key[1:] > after]
         page = members[: query.limit]
@@ -107,8 +107,7 @@ def _places(hub: CentralHubService, grant: Grant, services: Sequence[str], query
 
 
 def _summary(hub: CentralHubService, there: _Found, situation: Situation) -> dict[str, Any]:
-    depends_on = situation.dependencies_of(there.place[0])
-    health = roll_up(there.members, as_rolled_up(depends_on))
+    health = health_of(there.place[0], there.members, situation)
     latencies = hub.checks.latencies.of_service(there.place, hub.coordination.clock())
     return {
         "environment": there.place[1],
@@ -126,7 +125,8 @@ def _summary(hub: CentralHubService, there: _Found, situation: Situation) -> dic
             for minutes, found in latencies.items()
         },
         "dependencies": [
-            {"name": each.name, "need": each.need, "state": each.state, "reason": each.reason} for each in depends_on
+            {"name": each.name, "need": each.need, "state": each.state, "reason": each.reason}
+            for each in situation.dependencies_of(there.place[0])
         ],
     }
 

@@ -1,8 +1,8 @@
 """The infrastructure, and the services on it, as one token may see them."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
@@ -10,13 +10,13 @@ import orjson
 from fastapi import Response
 
 from central_hub.coordination.fleet import Place
-from central_hub.coordination.service_health import Dependency, ServiceHealth, roll_up
+from central_hub.coordination.service_health import ServiceHealth
 from central_hub.monitoring.dependencies import Node, NodeKind, component, service
-from central_hub.monitoring.infrastructure import Need
 from central_hub.monitoring.root_causes import HARMFUL, Group, Unwell
-from central_hub.monitoring.situation import Needed, Observed, Situation
+from central_hub.monitoring.situation import Situation
 from central_hub.security.tokens import Grant
 from central_hub.service import CentralHubService
+from central_hub.situations import health_of, situation_of
 from central_hub_client.wire import HUB_STALE, HealthState
 
 WORST_FIRST: Final = (
@@ -69,37 +69,25 @@ class Scene:
         return self.situation.causes.group(unwell)
 
 
-def situation_of(hub: CentralHubService, is_seen: Callable[[str], bool]) -> Situation:
-    """How the components are as this replica knows it, with those services alone that may be seen."""
-    found = hub.monitoring.infrastructure()
-    seen = replace(found, services={name: needs for name, needs in found.services.items() if is_seen(name)})
-    targets = hub.monitoring.targets
-    return Situation(seen, {name: Observed(target.state, target.reason) for name, target in targets.items()})
-
-
 async def scene_of(hub: CentralHubService, grant: Grant) -> Scene:
     """Everything as this replica knows it now."""
-    situation = situation_of(hub, grant.covers_service)
+    infrastructure = hub.monitoring.infrastructure()
+    covered = [name for name in infrastructure.services if grant.covers_service(name)]
+    situation = situation_of(infrastructure, hub.monitoring.targets, covered)
     healths: dict[Place, ServiceHealth] = {}
     for number, name in enumerate(hub.coordination.fleet.services):
         if not grant.covers_service(name):
             continue
-        depends_on = as_rolled_up(situation.dependencies_of(name))
         members = hub.coordination.fleet.members(name, hub.coordination.as_of)
         for place, there in groupby(members, key=lambda member: member.instance.key[:2]):
             if grant.covers(*place):
-                healths[place] = roll_up(there, depends_on)
+                healths[place] = health_of(name, there, situation)
         if number % _AT_ONCE == _AT_ONCE - 1:
             await asyncio.sleep(0)  # a thousand take a while: others go on in between
     # The worst comes last, and stays.
     by_badness = sorted(healths.items(), key=lambda item: WORST_FIRST.index(item[1].state), reverse=True)
-    not_covered = sum(not grant.covers_service(name) for name in hub.monitoring.infrastructure().services)
-    return Scene(situation, healths, {name: health for (name, _), health in by_badness}, not_covered)
-
-
-def as_rolled_up(dependencies: Iterable[Needed]) -> list[Dependency]:
-    """What a service depends on, as the health of services knows it."""
-    return [Dependency(each.name, each.need is Need.REQUIRED, each.state, each.reason) for each in dependencies]
+    worst = {name: health for (name, _), health in by_badness}
+    return Scene(situation, healths, worst, len(infrastructure.services) - len(covered))
 
 
 def counted(states: Iterable[HealthState | None]) -> dict[str, int]:

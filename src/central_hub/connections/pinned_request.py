@@ -13,7 +13,7 @@ import httpx2
 MAX_BODY_BYTES: Final = 4096
 MAX_ADDRESSES: Final = 4
 PORTS: Final = {"http": 80, "https": 443}
-_BODY_SECONDS: Final = 0.25
+BODY_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +57,21 @@ def pinned_request(
     )
 
 
-async def read_a_little(response: httpx2.Response) -> None:
-    """What is left unread is answered with a reset, which servers log as an error. A status stands whatever follows."""
-    size = 0
+async def read_a_little(
+    response: httpx2.Response, *, largest: int = MAX_BODY_BYTES, seconds: float = BODY_SECONDS, until: bytes = b""
+) -> bytes:
+    """The beginning of the body, as far as it comes in time, until something is in it. What follows is no fault.
+
+    What is left unread is answered with a reset, which servers log as an error: so some is read even of no interest.
+    """
+    body = bytearray()
     with suppress(httpx2.TransportError, OSError, TimeoutError):
-        async with asyncio.timeout(_BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             async for part in response.aiter_raw():
-                size += len(part)
-                if size >= MAX_BODY_BYTES:
-                    return
+                body += part
+                if len(body) >= largest or (until and until in body):
+                    break
+    return bytes(body[:largest])
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -9,20 +9,24 @@ import inspect
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
 
 import central_hub_client
 from central_hub.api.app import create_routes
 from central_hub.cli.program import app as command_line
 from central_hub.errors import HubError
 from central_hub.monitoring import file_format
+from central_hub.monitoring.component_types import TYPES
 from central_hub.monitoring.file_schema import file_schema
+from central_hub.monitoring.probes.connection import ConnectionOptions
+from central_hub.monitoring.probes.options import OPTIONS, ProbeOptions
 from central_hub.service import CentralHubService
 from central_hub.settings import HubSettings
 from central_hub_client.errors import error_from
@@ -71,6 +75,7 @@ def pages(directory: Path) -> dict[str, Callable[[], str]]:
         "metrics": lambda: metrics(hub),
         "client-settings": client_settings,
         "infrastructure": infrastructure,
+        "probes": probes,
     }
 
 
@@ -200,6 +205,32 @@ def infrastructure() -> str:
     )
 
 
+def probes() -> str:
+    """Every kind of probe with its options."""
+    sections = []
+    for kind, model in OPTIONS.items():
+        types = [f"`{name}`" for name, known in TYPES.items() if known.probe == kind]
+        own = {name: field for name, field in model.model_fields.items() if name not in ProbeOptions.model_fields}
+        sections += [f"## {kind}", f"For components of the type {', '.join(types)}. {_paragraphs(model.__doc__ or '')}"]
+        sections += [_fields(own) if own else ""]
+    return _page(
+        "Probes",
+        "What may stand in the `probe` of a component in `infrastructure.yaml`, besides `kind`, `interval_seconds`,"
+        " `timeout_seconds`, `failures` and `successes`. A probe makes a connection of its own every time, and all of"
+        " it, from looking up the name to closing, takes no longer than `timeout_seconds`. What it finds is told in a"
+        " sentence that shows no credential and nothing that the target said but a status or the code of an error."
+        " Where the hub itself is at fault, because a credential is missing or no name server answers, nothing is"
+        " known of the target, and its state stays as it was.",
+        "Other kinds come [from other packages](../how-to/write-a-probe.md).",
+        "## Every kind",
+        _fields(ProbeOptions.model_fields),
+        "## The component's own options",
+        "They are the component's, not the probe's, because services connect by them too.",
+        _fields(ConnectionOptions.model_fields),
+        *sections,
+    )
+
+
 def client_variables_in_the_code() -> set[str]:
     """The names after `CENTRAL_HUB_` that the client package looks up."""
     found: set[str] = set()
@@ -273,6 +304,14 @@ def _one_type(described: dict[str, Any], root: dict[str, Any]) -> str:
 def _default_in_the_file(described: dict[str, Any]) -> str:
     default = described.get("default")
     return "" if default in (None, "", [], {}) else f"`{_value(default)}`"
+
+
+def _fields(fields: Mapping[str, FieldInfo]) -> str:
+    def default(value: Any) -> str:
+        return f"`{_value(value)}`" if isinstance(value, str | int) else ""
+
+    rows = [(f"`{name}`", default(field.default), field.description or "") for name, field in fields.items()]
+    return _table(("option", "default", "what"), rows)
 
 
 def _parameters(operation: dict[str, Any]) -> str:

@@ -13,7 +13,8 @@ HUB_AND_CLIENT = (*modules(HUB), *modules(CLIENT))
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "sqlalchemy": ("central_hub.storage", "central_hub.connections"),
     "alembic": ("central_hub.storage",),
-    "asyncpg": ("central_hub.embedded",),
+    "asyncpg": ("central_hub.embedded", "central_hub.monitoring.probes.postgres"),
+    "aiokafka": ("central_hub.monitoring.probes.kafka",),
     "nats": ("central_hub.connections.bus", "central_hub_client.updates"),
     "fastapi": ("central_hub.api",),
     "starlette": ("central_hub.api", "central_hub_client.integrations.fastapi_app"),
@@ -25,6 +26,8 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "central_hub.connections.health_probe",
         "central_hub.connections.pinned_request",
         "central_hub.connections.webhook_post",
+        "central_hub.monitoring.probes.clickhouse",
+        "central_hub.monitoring.probes.http",
         "central_hub_client",
     ),
     "prometheus_client": (
@@ -45,8 +48,11 @@ TYPES_ANYWHERE = frozenset({"sqlalchemy.ext.asyncio.AsyncConnection"})
 
 READS_THE_ENVIRONMENT = ("central_hub.settings", "central_hub_client.client_settings", "central_hub_client.sources")
 
-SPEAKS_SQL = ("central_hub.storage", "central_hub.embedded.postgres")
-"""The embedded server's role and database are made before there are any tables."""
+SPEAKS_SQL = ("central_hub.storage", "central_hub.embedded.postgres", "central_hub.monitoring.probes.options")
+"""The embedded server's role and database are made before there are any tables; what a probe asks is asked of somebody
+else's database."""
+
+ASKS_CONNECTIONS = ("central_hub.storage", "central_hub.embedded", "central_hub.monitoring.probes.postgres")
 
 _STATEMENT = re.compile(
     r"\s*(?:SELECT\s|INSERT\s+INTO\s|UPDATE\s+\w+\s+SET\s|DELETE\s+FROM\s|WITH\s+\w+\s+AS\s|(?:CREATE|ALTER|DROP)\s+\w+\s"
@@ -82,7 +88,7 @@ def test_a_connection_is_only_asked_in_storage() -> None:
     wrong = [
         f"{module}:{node.lineno} calls .{node.func.attr}()"
         for module in modules(HUB)
-        if not lies_in(module.name, "central_hub.storage", "central_hub.embedded")
+        if not lies_in(module.name, *ASKS_CONNECTIONS)
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)

@@ -12,7 +12,9 @@ SHELLS: dict[str, frozenset[str]] = {
     "coordination": frozenset({"announcer", "health_checker", "manager"}),
     "monitoring": frozenset(
         "channels.apprise channels.channel channels.directory channels.log"
-        " channels.nats channels.webhook credentials infrastructure_file manager notifier prober".split()
+        " channels.nats channels.webhook credentials infrastructure_file manager notifier prober"
+        " probes.asking probes.clickhouse probes.http probes.installed probes.kafka probes.nats probes.postgres"
+        " probes.reach probes.redis probes.tcp probes.wires".split()
     ),
     "validation": frozenset("checker worker consumer_checker consumer_worker".split()),
 }

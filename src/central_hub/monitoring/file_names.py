@@ -8,9 +8,11 @@ from collections.abc import Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
-from central_hub.monitoring.component_types import check_component
+from central_hub.monitoring.component_types import TYPES, check_component
 from central_hub.monitoring.fault import Fault, Path, guess, items, mapping, quoted
+from central_hub.monitoring.file_format import Probe
 from central_hub.monitoring.infrastructure import Section
+from central_hub.monitoring.probes.options import OPTIONS, check_options
 from central_hub.monitoring.rules import ChannelType
 
 BUILT_IN_CHANNELS: Final = (ChannelType.LOG.value, ChannelType.NATS.value)
@@ -30,6 +32,7 @@ def check_names(document: Mapping[str, Any], default_rules: Collection[str]) -> 
     for path in components.values():
         component = mapping(_at(document, path))
         yield from check_component(component, path)
+        yield from _options_of_the_probe(component, (*path, "probe"))
         yield from _keys_that_name(component.get("depends_on"), (*path, "depends_on"), names)
     for service, needs in mapping(document.get("services")).items():
         yield from _keys_that_name(needs, ("services", service), names)
@@ -38,6 +41,19 @@ def check_names(document: Mapping[str, Any], default_rules: Collection[str]) -> 
         yield from _items_that_name(targets, ("maintenance", number, "targets"), names, "component")
     yield from _alerts(mapping(document.get("alerts")), names, default_rules)
     yield from _circles(document, components)
+
+
+def _options_of_the_probe(component: Mapping[str, Any], path: Path) -> Iterator[Fault]:
+    """What its kind of probe does not know, or not in this way."""
+    probe = mapping(component.get("probe"))
+    known = TYPES.get(str(component.get("type")))
+    kind = probe.get("kind") or (known.probe if known is not None else None)
+    if not isinstance(kind, str):
+        return
+    options = {name: value for name, value in probe.items() if name not in Probe.model_fields}
+    for where, sentence in check_options(kind, options):
+        is_unknown = bool(where) and where[0] not in OPTIONS[kind].model_fields
+        yield Fault((*path, *where), sentence, is_of_key=is_unknown)
 
 
 def _alerts(alerts: Mapping[str, Any], components: list[str], default_rules: Collection[str]) -> Iterator[Fault]:

@@ -46,10 +46,10 @@ from central_hub.errors import StartupRefused, StoreUnavailable
 from central_hub.metrics import Metrics
 from central_hub.monitoring.channels.directory import ChannelDirectory
 from central_hub.monitoring.credentials import Credentials
-from central_hub.monitoring.infrastructure import Component
 from central_hub.monitoring.infrastructure_file import InfrastructureFile
 from central_hub.monitoring.manager import MonitoringManager
 from central_hub.monitoring.notifier import Notifier
+from central_hub.monitoring.probes.asking import Probes
 from central_hub.security.registry import TokenRegistry
 from central_hub.security.signing import Signer, SigningKey, is_signed
 from central_hub.settings import HubSettings, process_environment
@@ -120,13 +120,14 @@ class CentralHubService(BaseService[None]):
         self.fleet_announcer = FleetAnnouncer(
             self.coordination, lambda: self.tail.snapshot.hub_id, signer, self.connections.bus
         )
+        self.probes = Probes(credentials.reveal)
         self.monitoring = MonitoringManager(
             database,
             self._key.id,
             self.clock,
             infrastructure=lambda: self.infrastructure.current,
             why_refused=lambda: self.infrastructure.error,
-            ask=_ask_nothing,
+            ask=self.probes.ask,
             on_probed=self._target_probed,
             on_transition=self._target_changed,
         )
@@ -147,6 +148,7 @@ class CentralHubService(BaseService[None]):
         self._measure()
         self.add(Steps(stop=database.close), name="database")
         self.add(Steps(stop=self.probe.close), name="probe")
+        self.add(Steps(stop=self.probes.close), name="probes")
         self.add(Steps(stop=self.schema_checker.stop), name="schemas")
         self.add(Steps(stop=self.consumer_checker.stop), name="consumers")
         self.add(Steps(start=self._load_when_there), name="store", start_seconds=None)
@@ -413,10 +415,6 @@ class CentralHubService(BaseService[None]):
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
-
-
-async def _ask_nothing(component: Component) -> Probed:
-    return Probed(None, f"this hub has no probe for {component.type}")
 
 
 async def _check_store(connection: AsyncConnection, *, verified: bool) -> None:

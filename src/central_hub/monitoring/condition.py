@@ -23,6 +23,8 @@ class ConditionKind(StrEnum):
     """A replica of the hub has not reached the end of the log for a while."""
     REPLICA_FENCED = "replica_fenced"
     """A replica of the hub is ahead of its store, and serves no more."""
+    STORE_UNREACHABLE = "store_unreachable"
+    """A replica of the hub does not reach PostgreSQL."""
 
 
 @dataclass(frozen=True, slots=True)

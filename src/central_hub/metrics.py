@@ -75,6 +75,25 @@ class Metrics:
             ["state"],
             registry=self.registry,
         )
+        self.alerts = Gauge(
+            "central_hub_alerts",
+            "Alerts that are not resolved, by state and severity, as this replica last counted them.",
+            ["state", "severity"],
+            registry=self.registry,
+        )
+        self.alert_transitions = Counter(
+            "central_hub_alert_transitions",
+            "Alerts that this replica has brought into another state, by that state.",
+            ["state"],
+            registry=self.registry,
+        )
+        # Its count is that of the evaluations.
+        self.alert_evaluation_seconds = Histogram(
+            "central_hub_alert_evaluation_seconds",
+            "Time for one look at everything that rules of alerts are about, and for storing what came of it.",
+            buckets=_LATENCY_BUCKETS,
+            registry=self.registry,
+        )
         self.watchers = Gauge("central_hub_watchers", "Open streams of server-sent events.", registry=self.registry)
         self.loop_lag_seconds = Gauge(
             "central_hub_event_loop_lag_seconds",

@@ -25,7 +25,9 @@ from typing import Any, Final
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from central_hub.alert_sources import AlertSources
 from central_hub.audit.log import AuditLog
+from central_hub.audit.rounds import AuditRounds
 from central_hub.config.announcer import Announcer
 from central_hub.config.conformance import Conformance
 from central_hub.config.contracts import Contracts
@@ -44,18 +46,26 @@ from central_hub.coordination.manager import CoordinationManager
 from central_hub.coordination.time_to_apply import TimeToApply
 from central_hub.errors import StartupRefused, StoreUnavailable
 from central_hub.metrics import Metrics
+from central_hub.monitoring.alerting import Alerting
+from central_hub.monitoring.alerts import Decision
 from central_hub.monitoring.channels.directory import ChannelDirectory
+from central_hub.monitoring.channels.log import tell_now
 from central_hub.monitoring.credentials import Credentials
+from central_hub.monitoring.default_rules import DEFAULT_RULES
 from central_hub.monitoring.infrastructure_file import InfrastructureFile
 from central_hub.monitoring.manager import MonitoringManager
+from central_hub.monitoring.notification import read
 from central_hub.monitoring.notifier import Notifier
 from central_hub.monitoring.probes.asking import Probes
+from central_hub.monitoring.rules import Severity
 from central_hub.security.registry import TokenRegistry
 from central_hub.security.signing import Signer, SigningKey, is_signed
 from central_hub.settings import HubSettings, process_environment
 from central_hub.storage import configs, replicas, schema, server
+from central_hub.storage.alert_values import AlertState
 from central_hub.storage.config_values import Head
 from central_hub.storage.instance_values import Instance
+from central_hub.storage.notification_values import NewNotification
 from central_hub.storage.replicas import ReplicaKey
 from central_hub.storage.tables import SCHEMA_VERSION
 from central_hub.storage.target_values import Transition
@@ -97,7 +107,7 @@ class CentralHubService(BaseService[None]):
         self.settings = settings
         self.metrics = Metrics()
         environment = process_environment()
-        self.infrastructure = InfrastructureFile(settings.infrastructure_file, environment)
+        self.infrastructure = InfrastructureFile(settings.infrastructure_file, environment, DEFAULT_RULES)
         credentials = Credentials(environment)
         self.infrastructure.load()
         self._key = SigningKey.load_or_create(settings.signing_key_path)
@@ -144,6 +154,27 @@ class CentralHubService(BaseService[None]):
             lambda: self.infrastructure.current.alerts, credentials.reveal, self.connections.bus, signer
         )
         self.notifier = Notifier(database, self._key.id, self.channels.find, on_told=self._told)
+        self.audit_rounds = AuditRounds(self.audit, self.clock, is_on_duty=lambda: self.alerting.is_on_duty)
+        self.alert_sources = AlertSources(
+            self._key.id,
+            self.tail,
+            self.coordination,
+            self.monitoring,
+            self.audit_rounds,
+        )
+        self.alerting = Alerting(
+            database,
+            self._key.id,
+            hub=lambda: self.tail.snapshot.hub_id,
+            clock=self.clock,
+            rules=lambda: self.infrastructure.current.alerts.rules or DEFAULT_RULES,
+            maintenance=lambda: self.infrastructure.current.maintenance,
+            look_around=self.alert_sources.around,
+            look_within=self.alert_sources.within,
+            tell_now=_tell_now,
+            on_decided=self._decided,
+            on_look=self.metrics.alert_evaluation_seconds.observe,
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._measure()
         self.add(Steps(stop=database.close), name="database")
@@ -261,6 +292,8 @@ class CentralHubService(BaseService[None]):
         self._spawn("fleet-announcer", self.fleet_announcer.publish())
         self._spawn("contracts", self.contracts.run(lambda: View.of(self.tail.snapshot)))
         self._spawn("notifier", self.notifier.run())
+        self._spawn("alerts", self.alerting.run())
+        self._spawn("audit-rounds", self.audit_rounds.run())
         self._spawn("replica", self._stay_known())
         self._spawn("housekeeping", self._keep_house())
         self._spawn("loop-lag", self._measure_lag())
@@ -335,6 +368,18 @@ class CentralHubService(BaseService[None]):
     def _target_changed(self, transition: Transition) -> None:
         self.metrics.target_transitions.labels(transition.to_state).inc()
 
+    def _decided(self, decision: Decision) -> None:
+        if decision.told:
+            self.notifier.wake()
+        for alert in decision.transitions:
+            self.metrics.alert_transitions.labels(alert.state).inc()
+
+    def _count_alerts(self) -> None:
+        counts = self.alerting.counts
+        for state in (AlertState.PENDING, AlertState.FIRING):
+            for severity in Severity:
+                self.metrics.alerts.labels(state, severity).set(counts.get((state, severity), 0))
+
     def _is_signed_by_a_replica(self, payload: bytes, signature: str, key_id: str) -> bool:
         public_key = self._key.public_key if key_id == self._key.id else self._replica_keys.get(key_id)
         return public_key is not None and is_signed(payload, signature, public_key)
@@ -368,6 +413,7 @@ class CentralHubService(BaseService[None]):
                 await self.coordination.forget_old()
                 await self.notifier.forget_old()
                 await self.monitoring.forget_old()
+                await self.alerting.forget_old()
                 await database.transaction(
                     lambda connection: replicas.forget_before(connection, datetime.now(UTC) - KNOWN_FOR)
                 )
@@ -407,6 +453,7 @@ class CentralHubService(BaseService[None]):
             "Notifications that were given up, of all replicas, until they are sent again or forgotten.",
             lambda: self.notifier.counted.dead,
         )
+        self.metrics.before_exposition(self._count_alerts)
         fleet = self.coordination
         measure("central_hub_instances", "Instances that are spoken of.", lambda: fleet.remembered)
         measure("central_hub_heartbeats_unwritten", "Instances with news not in the store.", lambda: fleet.unwritten)
@@ -415,6 +462,10 @@ class CentralHubService(BaseService[None]):
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
+
+
+def _tell_now(notification: NewNotification) -> None:
+    tell_now(read(notification.payload))
 
 
 async def _check_store(connection: AsyncConnection, *, verified: bool) -> None:

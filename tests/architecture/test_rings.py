@@ -12,6 +12,7 @@ RINGS: tuple[frozenset[str], ...] = tuple(
         "connections storage security audit embedded validation",
         "config coordination monitoring backup",
         "situations",
+        "alert_sources",
         "service",
         "api",
         "process",

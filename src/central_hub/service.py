@@ -46,6 +46,7 @@ from central_hub.coordination.manager import CoordinationManager
 from central_hub.coordination.time_to_apply import TimeToApply
 from central_hub.errors import StartupRefused, StoreUnavailable
 from central_hub.metrics import Metrics
+from central_hub.monitoring.alert_desk import AlertDesk
 from central_hub.monitoring.alerting import Alerting
 from central_hub.monitoring.alerts import Decision
 from central_hub.monitoring.channels.directory import ChannelDirectory
@@ -174,6 +175,10 @@ class CentralHubService(BaseService[None]):
             tell_now=_tell_now,
             on_decided=self._decided,
             on_look=self.metrics.alert_evaluation_seconds.observe,
+        )
+        self.alert_desk = AlertDesk(
+            database,
+            clock=self.coordination.clock,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._measure()

@@ -11,7 +11,7 @@ SHELLS: dict[str, frozenset[str]] = {
     "config": frozenset("store commit_queue history listing tail announcer conformance contracts".split()),
     "coordination": frozenset({"announcer", "health_checker", "manager"}),
     "monitoring": frozenset(
-        "alerting channels.apprise channels.channel channels.directory channels.log"
+        "alert_desk alerting channels.apprise channels.channel channels.directory channels.log"
         " channels.nats channels.webhook credentials infrastructure_file manager notifier prober"
         " probes.asking probes.clickhouse probes.http probes.installed probes.kafka probes.nats probes.postgres"
         " probes.reach probes.redis probes.tcp probes.wires".split()

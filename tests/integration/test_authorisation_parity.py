@@ -157,6 +157,13 @@ OTHER_ROUTES: dict[Route, Verb | None] = {
     ("POST", "/api/v1/discovery/heartbeat"): Verb.REGISTER,
     ("GET", "/api/v1/alerts/notifications"): Verb.READ,
     ("POST", "/api/v1/alerts/notifications/{notification_id}/redeliver"): Verb.WRITE,
+    ("GET", "/api/v1/alerts"): Verb.READ,
+    ("GET", "/api/v1/alerts/silences"): Verb.READ,
+    ("GET", "/api/v1/alerts/{alert_id}"): Verb.READ,
+    ("POST", "/api/v1/alerts/{alert_id}/acknowledge"): Verb.WRITE,
+    ("POST", "/api/v1/alerts/{alert_id}/silence"): Verb.WRITE,
+    ("POST", "/api/v1/alerts/test"): Verb.WRITE,
+    ("DELETE", "/api/v1/alerts/silences/{silence_id}"): Verb.WRITE,
     ("GET", "/api/v1/audit"): Verb.ADMIN,
     ("GET", "/api/v1/tokens"): Verb.ADMIN,
     ("POST", "/api/v1/tokens"): Verb.ADMIN,
@@ -167,7 +174,7 @@ OTHER_ROUTES: dict[Route, Verb | None] = {
 FLEET_WIDE: dict[Route, Verb] = {("POST", "/api/v1/infrastructure/{name}/check"): Verb.WRITE}
 """Those that act on the whole fleet: they need the verb, and a token for every service and environment."""
 
-MADE_UP = dict.fromkeys(("token_id", "notification_id", "name"), "0123456789abcdef")
+MADE_UP = dict.fromkeys(("token_id", "notification_id", "alert_id", "silence_id", "name"), "0123456789abcdef")
 """Ids of what is not there."""
 
 SERVICES = ("alpha-one", "beta-one", "_global")

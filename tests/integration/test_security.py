@@ -37,6 +37,7 @@ ROUTES = [
     "alerts/notifications",
     "infrastructure/",
     "infrastructure/some",
+    "alerts",
     "tokens",
     "audit",
     "keys",

@@ -21,6 +21,7 @@ from central_hub.api.reference_page import POLICY, reference_page
 from central_hub.api.security_headers import SecurityHeaders
 from central_hub.api.telemetry import Telemetry
 from central_hub.api.v1 import (
+    alerts,
     config,
     connections,
     contracts,
@@ -101,6 +102,7 @@ def create_routes(hub: CentralHubService) -> FastAPI:
         notifications.routes,
         dependencies.routes,
         dashboard.routes,
+        alerts.routes,
         tokens.routes,
         operations.routes,
     ):

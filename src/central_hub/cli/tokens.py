@@ -1,13 +1,14 @@
 """`token`: make, list and revoke tokens."""
 
 import re
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
 
+from central_hub.cli.durations import duration
 from central_hub.cli.options import GUARDING
-from central_hub.cli.session import ExitCode, Failed, Session, command, group
+from central_hub.cli.session import Session, command, group
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Who it is for: a person or a service.")]
 Verbs = Annotated[
@@ -30,8 +31,6 @@ def _token_id(text: str) -> str:
 
 TokenId = Annotated[str, typer.Argument(parser=_token_id, metavar="ID", help="As `token list` shows it.")]
 
-_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -52,7 +51,7 @@ def create(
     """Make a token. It is printed once and kept by the hub only as a hash."""
     body: dict[str, Any] = {"name": name, "verbs": verb, "services": service, "environments": environment or ["*"]}
     if expires is not None:
-        body["expires_at"] = (datetime.now(UTC) + _duration(expires)).isoformat()
+        body["expires_at"] = (datetime.now(UTC) + duration(expires)).isoformat()
     made = session.hub.write("POST", "/tokens", body).value
     if session.output.as_json:
         session.output.json(made)
@@ -89,10 +88,3 @@ def revoke(session: Session, token_id: TokenId) -> None:
         session.output.json({"revoked": token_id})
     else:
         session.output.text(f"token {token_id} is revoked")
-
-
-def _duration(text: str) -> timedelta:
-    match = re.fullmatch(r"([1-9][0-9]{0,4})([dhm])", text)
-    if match is None:
-        raise Failed(f"{text!r} is no duration: write 30d, 12h or 90m", code=ExitCode.USAGE)
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from central_hub.cli.alerts import listed as listed_alerts
 from central_hub.cli.discovering import AnyEnvironment, listed
 from central_hub.cli.hub_client import HubClient
 from central_hub.cli.infra import COLUMNS as _COMPONENTS
@@ -27,8 +28,11 @@ Once = Annotated[bool, typer.Option("--once", help="Look once and end; so it is 
 
 _SERVICES: Final = ("service", "environment", "state", "instances", "revision", "applied", "p99", "reason")
 _INSTANCES: Final = ("service", "environment", "instance", "state", "url", "last seen")
+_SEVERITIES: Final = ("critical", "warning", "info")
 _HEADLINES: Final = 8
 """Lines that are neither a service nor an instance."""
+_ALERTS: Final = 5
+"""Alerts that are spelled out above everything else."""
 
 
 def register(app: typer.Typer) -> None:
@@ -57,6 +61,7 @@ class Picture:
     infrastructure: list[dict[str, Any]]
     services: list[dict[str, Any]]
     instances: list[dict[str, Any]]
+    alerts: list[dict[str, Any]]
 
     @classmethod
     def taken(cls, session: Session, environment: str | None) -> "Picture":
@@ -69,9 +74,14 @@ class Picture:
             listed(session, environment=environment),
             key=lambda instance: (badness(instance["state"]), instance["service"], instance["instance_id"]),
         )
+        try:
+            alerts = listed_alerts(session.hub, state="firing")
+        except HubUnavailable:  # they are in the store, and all the rest is known without it
+            alerts = []
+        alerts.sort(key=lambda alert: (bool(alert["caused_by"]), _SEVERITIES.index(alert["severity"])))
         components = session.hub.get("/infrastructure/").value["components"]
         components.sort(key=lambda component: (badness(component["state"]), component["name"]))
-        return cls(session.hub.get("/health").value, components, services, instances)
+        return cls(session.hub.get("/health").value, components, services, instances, alerts)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -79,6 +89,7 @@ class Picture:
             "infrastructure": self.infrastructure,
             "services": self.services,
             "instances": self.instances,
+            "alerts": self.alerts,
         }
 
 
@@ -119,6 +130,14 @@ def _headlines(session: Session, picture: Picture) -> Iterator[tuple[str, str]]:
     counts = {state: sum(instance["state"] == state for instance in instances) for state in WORST_FIRST}
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no instance is registered"
     yield f"{len(picture.services)} services, {len(instances)} instances: {told}", ""
+    loud = [alert for alert in picture.alerts if not alert["caused_by"]]
+    for alert in loud[:_ALERTS]:
+        hit = f" ({len(alert['affected'])} affected)" if alert["affected"] else ""
+        seen = ", acknowledged" if alert["acknowledged"] is not None else ""
+        style = "bold red" if alert["severity"] == "critical" else "yellow"
+        yield f"{alert['severity']}: {alert['summary']}{hit}{seen}", style
+    if len(loud) > _ALERTS:
+        yield f"and {len(loud) - _ALERTS} more alerts: central-hub alerts", "yellow"
     yield "", ""
 
 

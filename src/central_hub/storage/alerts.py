@@ -13,10 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from central_hub.storage.alert_values import Affected, Alert, AlertState
 from central_hub.storage.tables import alerts
 
+Place = tuple[datetime, str]
+"""Of an alert among all: when it began, and its id."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which alerts are listed; None fits all. `open` are those that are not resolved."""
+    """Which alerts are listed; None fits all. Those that are open are not resolved."""
 
     state: AlertState | None = None
     is_open: bool | None = None
@@ -70,10 +73,8 @@ async def find(connection: AsyncConnection, alert_id: str) -> Alert | None:
     return None if row is None else _alert(row)
 
 
-async def listed(
-    connection: AsyncConnection, wanted: Wanted, *, before: tuple[datetime, str] | None, limit: int
-) -> Sequence[Alert]:
-    """Alerts, the latest to begin first, those that began before another one."""
+async def listed(connection: AsyncConnection, wanted: Wanted, *, after: Place | None, limit: int) -> Sequence[Alert]:
+    """Alerts, the latest to begin first, those behind a place in that order."""
     statement = sa.select(alerts).order_by(alerts.c.since.desc(), alerts.c.id.desc()).limit(limit)
     for name in ("state", "severity", "subject", "rule", "environment"):
         if (value := getattr(wanted, name)) is not None:
@@ -81,8 +82,8 @@ async def listed(
     if wanted.is_open is not None:
         is_resolved = alerts.c.state == AlertState.RESOLVED
         statement = statement.where(~is_resolved if wanted.is_open else is_resolved)
-    if before is not None:
-        statement = statement.where(sa.tuple_(alerts.c.since, alerts.c.id) < sa.tuple_(*before))
+    if after is not None:
+        statement = statement.where(sa.tuple_(alerts.c.since, alerts.c.id) < sa.tuple_(*after))
     return [_alert(row) for row in await connection.execute(statement)]
 
 

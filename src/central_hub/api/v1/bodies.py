@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    model_validator,
 )
 
 from central_hub.api.v1.queries import POSITION, POSITION_TEXT, Allowance, Environment, Label, Service, Text, written
@@ -173,6 +174,44 @@ class Retire(Strict):
     build: Build | Literal[""]
     environment: Environment = DEFAULT_ENVIRONMENT
     schema_hash: Annotated[str, *written(r"^sha256:[0-9a-f]{64}$", "a hash is written sha256:…")] | None = None
+
+
+class Acknowledgement(Strict):
+    """That somebody looks after an alert."""
+
+    comment: Text | None = None
+
+
+class NewSilence(Strict):
+    """Until when an alert is not told: a time, or so many seconds from now."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["until"], "properties": {"until": {"type": "string"}, "for_seconds": {"type": "null"}}},
+                {
+                    "required": ["for_seconds"],
+                    "properties": {"for_seconds": {"type": "integer"}, "until": {"type": "null"}},
+                },
+            ]
+        }
+    )
+
+    until: Time | None = None
+    for_seconds: int | None = Field(default=None, ge=1, le=366 * 86_400)
+    reason: Text = ""
+
+    @model_validator(mode="after")
+    def _ends_once(self) -> "NewSilence":
+        if (self.until is None) == (self.for_seconds is None):
+            raise ValueError("give until or for_seconds")
+        return self
+
+
+class TriedChannel(Strict):
+    """Where to send a test."""
+
+    channel: Label
 
 
 Pattern = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^(_global|[a-z0-9*-]+)$")]

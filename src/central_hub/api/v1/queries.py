@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic_core import PydanticCustomError
 
 from central_hub.monitoring.infrastructure import Section
+from central_hub.monitoring.rules import Severity
 from central_hub.storage.notification_values import NotificationState
 from central_hub_client.routing.balancer import check_arguments
 from central_hub_client.routing.policy import Policy
@@ -217,6 +218,24 @@ class InfrastructureQuery(NoQuery):
 
 class TransitionsQuery(NoQuery):
     limit: int = Field(default=20, ge=1, le=200, description="How many of its last transitions.")
+
+
+class AlertsQuery(NoQuery):
+    state: Literal["open", "pending", "firing", "resolved"] | None = Field(
+        default=None, description="`open` are the pending and the firing ones; by default all."
+    )
+    severity: Severity | None = None
+    subject: Label | None = Field(default=None, description="A component, a service, or a replica of the hub.")
+    rule: Label | None = None
+    environment: Environment | None = None
+    after: Annotated[
+        str | None,
+        *written(
+            r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z/[0-9a-f]{16}$",
+            "takes what the page before gave as `next`",
+        ),
+    ] = None
+    limit: int = Field(default=100, ge=1, le=1_000)
 
 
 class InstancesWatchQuery(DocumentQuery):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 from central_hub.monitoring.condition import Condition, ConditionKind
 from central_hub.monitoring.mutes import Mutes
@@ -81,7 +81,7 @@ def decide(alerts: Iterable[Alert], seen: Seen, rules: Mapping[str, Rule], mutes
         _blame(after, seen.causes, now)
     for fingerprint, (rule, condition) in matched.items():
         alert = after[fingerprint]
-        after[fingerprint] = replace(alert, summary=summary_of(rule, alert, condition.state))
+        after[fingerprint] = _with(alert, summary=summary_of(rule, alert, condition.state))
     told: dict[str, list[Alert]] = {}
     for fingerprint, alert in after.items():
         if _is_worth_telling(alert, matched.get(fingerprint), mutes, now):
@@ -140,9 +140,9 @@ def _present(
     if found is None:
         found = _begun(fingerprint, rule, condition, now)
     if found.state is AlertState.FIRING:
-        return _refreshed(replace(found, absent_since=None), rule, condition)
+        return _refreshed(_with(found, absent_since=None), rule, condition)
     # A moment that lies ahead was told by a clock that was set back since.
-    found = _refreshed(replace(found, since=min(found.since, now)), rule, condition)
+    found = _refreshed(_with(found, since=min(found.since, now)), rule, condition)
     if now - found.since < timedelta(seconds=rule.for_seconds):
         return found
     if ended is None or not _is_cooling_down(ended, rule, now):
@@ -178,7 +178,7 @@ def _begun(fingerprint: str, rule: Rule, condition: Condition, now: datetime) ->
 
 
 def _refreshed(alert: Alert, rule: Rule, condition: Condition) -> Alert:
-    return replace(
+    return _with(
         alert,
         severity=rule.severity,
         reason=condition.reason,
@@ -192,7 +192,7 @@ def _absent(alert: Alert, now: datetime) -> Alert | None:
         return None
     absent_since = min(alert.absent_since or now, now)
     if now - absent_since < HOLD:
-        return replace(alert, absent_since=absent_since)
+        return _with(alert, absent_since=absent_since)
     return replace(alert, state=AlertState.RESOLVED, resolved_at=now, absent_since=None)
 
 
@@ -215,12 +215,12 @@ def _blame(after: dict[str, Alert], causes: Mapping[Subject, frozenset[str]], no
         for cause in caused_by:
             affected.setdefault(cause, set()).add(Affected(*subject))
         if caused_by:
-            after[fingerprint] = replace(alert, caused_by=tuple(sorted(caused_by)), freed_at=None)
+            after[fingerprint] = _with(alert, caused_by=tuple(sorted(caused_by)), freed_at=None)
         elif alert.caused_by:
             after[fingerprint] = replace(alert, caused_by=(), freed_at=now)
     for fingerprint, alert in after.items():
         if alert.kind == ConditionKind.INFRASTRUCTURE and alert.state is not AlertState.RESOLVED:
-            after[fingerprint] = replace(alert, affected=tuple(sorted(affected.get(alert.subject, ()))))
+            after[fingerprint] = _with(alert, affected=tuple(sorted(affected.get(alert.subject, ()))))
 
 
 def _is_worth_telling(alert: Alert, matched: tuple[Rule, Condition] | None, mutes: Mutes, now: datetime) -> bool:
@@ -244,3 +244,8 @@ def _is_cooling_down(alert: Alert, rule: Rule, now: datetime) -> bool:
     return alert.notified_at is not None and timedelta(0) <= now - alert.notified_at < timedelta(
         seconds=rule.cooldown_seconds
     )
+
+
+def _with(alert: Alert, **fields: Any) -> Alert:
+    """The alert with these fields; the same object where it has them, as at most looks."""
+    return alert if all(getattr(alert, name) == value for name, value in fields.items()) else replace(alert, **fields)

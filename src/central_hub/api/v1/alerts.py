@@ -5,7 +5,7 @@ who changes something about these needs a token for every service and environmen
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, TypeVar
 
 import orjson
@@ -24,7 +24,7 @@ from central_hub.monitoring.condition import ConditionKind
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
 from central_hub.storage.alert_values import Alert, AlertState, Silence
-from central_hub.storage.alerts import Wanted
+from central_hub.storage.alerts import Place, Wanted
 
 Reader = Annotated[Grant, Depends(needs(Verb.READ))]
 Writer = Annotated[Grant, Depends(needs(Verb.WRITE))]
@@ -36,6 +36,7 @@ OF_SERVICES: Final = frozenset(
     {ConditionKind.SERVICE, ConditionKind.CONFIG_REJECTED, ConditionKind.CONFIG_NOT_CONVERGED}
 )
 LONGEST_SILENCE: Final = timedelta(days=366)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ID_DIGITS: Final = frozenset("0123456789abcdef")
 
 
@@ -161,17 +162,14 @@ def _wanted(query: AlertsQuery) -> Wanted:
 
 
 def _cursor(alert: Alert) -> str:
-    return f"{alert.since:%Y-%m-%dT%H:%M:%S.%f}Z/{alert.id}"
+    return f"{(alert.since - _EPOCH) // timedelta(microseconds=1)}/{alert.id}"
 
 
-def _place(cursor: str | None) -> tuple[datetime, str] | None:
+def _place(cursor: str | None) -> Place | None:
     if cursor is None:
         return None
-    moment, _, alert_id = cursor.partition("/")
-    try:
-        return datetime.fromisoformat(moment), alert_id
-    except ValueError as error:
-        raise InvalidRequest("after takes what the page before gave as `next`") from error
+    microseconds, _, alert_id = cursor.partition("/")
+    return _EPOCH + timedelta(microseconds=int(microseconds)), alert_id
 
 
 def _described(alert: Alert, grant: Grant) -> dict[str, Any]:

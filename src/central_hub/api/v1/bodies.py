@@ -48,6 +48,11 @@ def _text(value: Any) -> Any:
 Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text)]
 
 
+def integer(value: Any) -> Any:
+    """What a number is taken for where an integer is asked for: to JSON, 7.0 is the integer 7."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -198,7 +203,7 @@ class NewSilence(Strict):
     )
 
     until: Time | None = None
-    for_seconds: int | None = Field(default=None, ge=1, le=366 * 86_400)
+    for_seconds: Annotated[int, BeforeValidator(integer)] | None = Field(default=None, ge=1, le=366 * 86_400)
     reason: Text = ""
 
     @model_validator(mode="after")

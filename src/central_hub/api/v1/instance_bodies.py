@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from central_hub.api.v1.bodies import integer
 from central_hub.api.v1.queries import Environment, Label, Runnable, Text
 from central_hub.coordination.manager import Claim, DrainOrder, Model
 from central_hub.security.tokens import sha256
@@ -14,10 +15,6 @@ from central_hub_client.wire import DEFAULT_ENVIRONMENT, HealthState, Position, 
 
 MAX_METADATA_BYTES: Final = 16 * 1024
 MAX_SCHEMA_BYTES: Final = 256 * 1024
-
-
-def _integer(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value  # to JSON, 7.0 is the integer 7
 
 
 def _instance_id(name: str) -> str:
@@ -49,11 +46,11 @@ def _pointer(key: str) -> str:
 
 
 # The limits stand before the validator, or the documentation would lose them.
-Count = Annotated[int, Field(ge=0, le=MAX_INTEGER), BeforeValidator(_integer)]
-Generation = Annotated[int, Field(ge=1, le=MAX_INTEGER), BeforeValidator(_integer)]
-Port = Annotated[int, Field(ge=1, le=65_535), BeforeValidator(_integer)]
-Weight = Annotated[int, Field(ge=0, le=1_000), BeforeValidator(_integer)]
-LeaseSeconds = Annotated[int, Field(ge=5, le=3_600), BeforeValidator(_integer)]
+Count = Annotated[int, Field(ge=0, le=MAX_INTEGER), BeforeValidator(integer)]
+Generation = Annotated[int, Field(ge=1, le=MAX_INTEGER), BeforeValidator(integer)]
+Port = Annotated[int, Field(ge=1, le=65_535), BeforeValidator(integer)]
+Weight = Annotated[int, Field(ge=0, le=1_000), BeforeValidator(integer)]
+LeaseSeconds = Annotated[int, Field(ge=5, le=3_600), BeforeValidator(integer)]
 InstanceId = Annotated[
     str,
     AfterValidator(_instance_id),

@@ -231,7 +231,7 @@ class AlertsQuery(NoQuery):
     after: Annotated[
         str | None,
         *written(
-            r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z/[0-9a-f]{16}$",
+            r"^[0-9]{1,16}/[0-9a-f]{16}$",
             "takes what the page before gave as `next`",
         ),
     ] = None

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from central_hub import process
+from central_hub import alert_sources, process
 from central_hub.config import store
 from central_hub.config.announcer import Announcer
 from central_hub.config.tail import Tail
+from central_hub.monitoring import alerting
+from central_hub.monitoring.alerts import Decision
 from central_hub.service import CentralHubService
 from central_hub.settings import HubSettings
 
@@ -114,3 +117,31 @@ def die_at_step(number: str) -> None:
     store.ConfigStore._commit_in = commit_and_count  # type: ignore[method-assign]
     event.listen(sa.Engine, "before_cursor_execute", count)
     event.listen(sa.Engine, "commit", count)
+
+
+def alert_quickly(point: str = "") -> None:
+    """Alerts are evaluated five times a second under a lease of two seconds; at a point of the first transition that is
+    told the process ends or stops."""
+    alerting.LOOK_SECONDS, alerting.RENEW_SECONDS, alerting.LEASE = 0.2, 0.5, timedelta(seconds=2)
+    alert_sources.FLEET_SECONDS = 0.2
+    save, add, decided = alerting.alerts.save, alerting.notifications.add, CentralHubService._decided
+
+    async def save_or_die(connection: Any, changed: Any, dropped: Any) -> None:
+        if point == "before_saving" and any(alert.is_told for alert in changed):
+            os.kill(os.getpid(), signal.SIGKILL)
+        await save(connection, changed, dropped)
+
+    async def add_and_die(connection: Any, new: Any) -> None:
+        await add(connection, new)
+        if point in ("before_committing", "freezing") and new:
+            alerting.notifications.add = add
+            os.kill(os.getpid(), signal.SIGSTOP if point == "freezing" else signal.SIGKILL)
+
+    def decide_and_die(self: CentralHubService, decision: Decision) -> None:
+        if point == "after_committing" and decision.told:
+            os.kill(os.getpid(), signal.SIGKILL)
+        decided(self, decision)
+
+    alerting.alerts.save = save_or_die
+    alerting.notifications.add = add_and_die
+    CentralHubService._decided = decide_and_die  # type: ignore[method-assign]

@@ -224,6 +224,9 @@ class When(_Part):
     replica_fenced: Literal[True] | None = Field(
         default=None, description="A replica of the hub is ahead of its store, and serves no more."
     )
+    store_unreachable: Literal[True] | None = Field(
+        default=None, description="A replica of the hub does not reach PostgreSQL."
+    )
     names: list[Word] = Field(default_factory=list, description="Only these components or services; none is any.")
     environments: list[EnvironmentName] = Field(default_factory=list, description="Only there; none is anywhere.")
     labels: Labels = Field(default_factory=dict, description="Only what has these labels.")

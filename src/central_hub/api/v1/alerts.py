@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, TypeVar
 import orjson
 from fastapi import APIRouter, Depends, Query, Response
 
-from central_hub.api.auth import needs
+from central_hub.api.auth import check_environment, needs
 from central_hub.api.body import JSON, Body, strict_body
 from central_hub.api.v1.bodies import Acknowledgement, NewSilence, TriedChannel, parse
 from central_hub.api.v1.openapi import PROBLEMS, request_body
@@ -51,6 +51,8 @@ def routes(hub: CentralHubService) -> APIRouter:
 
         A page may be shorter than its limit, and there are more as long as `next` says so.
         """
+        if query.environment is not None:
+            check_environment(query.environment)
         found = await desk.listed(_wanted(query), after=_place(query.after), limit=query.limit)
         upcoming = _cursor(found[-1]) if len(found) == query.limit else None
         shown = [_described(alert, grant) for alert in found if _covers(grant, alert)]

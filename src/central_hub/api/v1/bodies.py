@@ -187,6 +187,10 @@ class Acknowledgement(Strict):
     comment: Text | None = None
 
 
+# The limits stand before the validator, or the documentation would lose them.
+_Seconds = Annotated[int, Field(ge=1, le=366 * 86_400), BeforeValidator(integer)]
+
+
 class NewSilence(Strict):
     """Until when an alert is not told: a time, or so many seconds from now."""
 
@@ -203,7 +207,7 @@ class NewSilence(Strict):
     )
 
     until: Time | None = None
-    for_seconds: Annotated[int, BeforeValidator(integer)] | None = Field(default=None, ge=1, le=366 * 86_400)
+    for_seconds: _Seconds | None = None
     reason: Text = ""
 
     @model_validator(mode="after")

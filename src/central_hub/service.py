@@ -6,7 +6,8 @@
     following   another replica's commit → the audit log → Tail → Snapshot
     below it    infrastructure.yaml → InfrastructureFile, whenever it changes → an Infrastructure, or all that is wrong
                 → MonitoringManager: probes → how each target is (this replica's view); written and read once a second
-    alerts      a transition, with what is to be told of it in the outbox → Notifier (claims) → channels
+    alerts      what is amiss (AlertSources) → Alerting → decide (pure) → storage, one transaction: the transition, and
+                in the outbox what is to be told of it → Notifier (claims) → channels
     a fleet     register, heartbeat → CoordinationManager → Fleet (this replica's view); written and read once a second
                 → FleetAnnouncer → watchers, NATS
 
@@ -176,10 +177,7 @@ class CentralHubService(BaseService[None]):
             on_decided=self._decided,
             on_look=self.metrics.alert_evaluation_seconds.observe,
         )
-        self.alert_desk = AlertDesk(
-            database,
-            clock=self.coordination.clock,
-        )
+        self.alert_desk = AlertDesk(database, clock=self.clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._measure()
         self.add(Steps(stop=database.close), name="database")

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -12,6 +13,7 @@ from central_hub.embedded import Endpoints
 from tests.conftest import DatabaseUrls, RunningHub, create_database
 from tests.integration.alert_rows import store
 from tests.integration.instances import beat, eventually, register
+from tests.integration.watched_targets import connect, listening, state, truth
 
 SOON = 30
 """Seconds: the fleet is looked through every five, and a resolved alert is held for five."""
@@ -84,7 +86,58 @@ async def test_an_audit_log_that_was_edited_is_found_out_round_after_round(
 
 
 async def test_the_looks_and_what_they_found_are_measured(hub: RunningHub) -> None:
-    text = (await hub.http.get("/api/v1/metrics")).text
-    assert 'central_hub_alerts{severity="critical",state="firing"} ' in text
-    assert re.search(r"central_hub_alert_evaluation_seconds_count [1-9]", text)
-    assert 'central_hub_alert_transitions_total{state="resolved"} ' in text
+    await store(hub, kind="audit_broken", rule="audit-broken", subject="central-hub")  # of which nobody knows yet
+
+    async def is_measured() -> bool:
+        text = (await hub.http.get("/api/v1/metrics")).text
+        counted = 'central_hub_alerts{severity="critical",state="firing"} 1.0' in text
+        return counted and re.search(r"central_hub_alert_evaluation_seconds_count [1-9]", text) is not None
+
+    await eventually(is_measured, within=SOON)
+
+
+async def test_a_component_with_twelve_services_behind_it_is_one_alert(
+    start_hub: Callable[..., Awaitable[RunningHub]], servers: Endpoints, tmp_path: Path, service_name: str
+) -> None:
+    file = tmp_path / "infrastructure.yaml"
+    names = [f"{service_name}-{number:02}" for number in range(12)]
+    async with listening() as port:
+        file.write_text(
+            f"""
+version: 1
+endpoints:
+  db: {{type: tcp, host: 127.0.0.1, port: {port}, probe: {{interval_seconds: 1, timeout_seconds: 0.5}}}}
+services:
+{"".join(f"  {name}: {{db: required}}{chr(10)}" for name in names)}
+alerts:
+  rules:
+    infrastructure-down: {{summary: "{{subject}} is down and takes {{affected}} with it"}}
+    service-degraded: {{for_seconds: 12}}
+"""
+        )
+        database = await create_database(servers)
+        hub = await start_hub(database, infrastructure_file=file)
+        hub.service.monitoring.prober.ask = connect
+        made = [await register(hub.http, name, lease_seconds=3600) for name in names]
+        for incarnation in made:
+            await beat(hub.http, incarnation)
+        await eventually(lambda: truth(state(hub, "db") == "healthy"))
+
+    async def fire(count: int) -> bool:
+        return len((await hub.http.get("/api/v1/alerts", params={"state": "firing"})).json()["alerts"]) == count
+
+    await eventually(lambda: fire(13), within=90)
+    [told] = [json.loads(row["payload"]) for row in await rows(database, "SELECT payload FROM notifications")]
+    [alert] = told["alerts"]
+    assert (alert["subject"], alert["affected"]) == ("db", [f"{name} in default" for name in names])
+    assert alert["summary"] == f"db is down and takes {', '.join(alert['affected'])} with it"
+    found = (await hub.http.get("/api/v1/alerts", params={"rule": "service-degraded"})).json()["alerts"]
+    assert {(each["is_told"], *each["caused_by"]) for each in found} == {(False, "db")}
+    # It comes back, and so do they.
+    async with listening(port):
+        await eventually(lambda: fire(0), within=90)
+    sent = [json.loads(row["payload"]) for row in await rows(database, "SELECT payload FROM notifications")]
+    assert sorted((each["event"], [one["subject"] for one in each["alerts"]]) for each in sent) == [
+        ("firing", ["db"]),
+        ("resolved", ["db"]),
+    ]

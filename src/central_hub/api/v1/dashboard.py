@@ -9,7 +9,7 @@ from central_hub.api.auth import needs
 from central_hub.api.v1.openapi import PROBLEMS
 from central_hub.api.v1.openapi_dependencies import DASHBOARD_DEPENDENCIES, DASHBOARD_HEALTH, DASHBOARD_SUMMARY
 from central_hub.api.v1.queries import NoQuery
-from central_hub.api.v1.scene import AMISS, Scene, answer, counted, node_to_json, scene_of
+from central_hub.api.v1.scene import AMISS, Scene, alerts_to_json, answer, counted, node_to_json, scene_of
 from central_hub.monitoring.dependencies import NodeKind, component, service
 from central_hub.monitoring.infrastructure import Need
 from central_hub.monitoring.overall import Overall, Parts, overall
@@ -55,6 +55,7 @@ def routes(hub: CentralHubService) -> APIRouter:
                         if each.state in AMISS
                     ],
                 },
+                "alerts": alerts_to_json(hub),
                 "causes": [_cause(scene, group) for group in scene.groups()],
             },
         )
@@ -79,6 +80,7 @@ def routes(hub: CentralHubService) -> APIRouter:
                     "total": instances.total(),
                     "states": {str(state): instances[state] for state in HealthState},
                 },
+                "alerts": alerts_to_json(hub),
             },
         )
 

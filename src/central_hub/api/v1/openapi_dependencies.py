@@ -5,6 +5,7 @@ from typing import Any, Final
 from central_hub.api.v1.openapi import Responses, object_schema, ok
 from central_hub.monitoring.dependencies import NodeKind
 from central_hub.monitoring.infrastructure import Need, Section
+from central_hub.monitoring.rules import Severity
 from central_hub_client.wire import HealthState
 
 _TEXT: Final = {"type": "string"}
@@ -49,6 +50,11 @@ _COMPONENTS: Final[dict[str, Any]] = {"total": _COUNT, "states": _STATES, "not_p
 _SERVICES: Final[dict[str, Any]] = {"total": _COUNT, "states": _STATES}
 _SERVICE: Final[dict[str, Any]] = {"service": _TEXT, "environment": _TEXT, "state": _STATE, "reason": _TEXT}
 
+_BY_SEVERITY: Final = object_schema(" ".join(Severity), dict.fromkeys(Severity, _COUNT))
+_ALERTS: Final = object_schema("firing pending", {"firing": _BY_SEVERITY, "pending": _BY_SEVERITY}) | {
+    "description": "How many are open, by state and severity, whatever the token covers."
+}
+
 DEPENDENTS: Final[Responses] = {
     200: ok(
         "Whoever depends on the component, the nearest first.",
@@ -81,6 +87,7 @@ DASHBOARD_HEALTH: Final[Responses] = {
                     {**_COMPONENTS, "amiss": _list({"name": _TEXT, "state": _STATE, "reason": _OPTIONAL})}
                 ),
                 "services": _all({**_SERVICES, "amiss": _list(_SERVICE)}),
+                "alerts": _ALERTS,
                 "causes": _CAUSES,
             }
         ),
@@ -97,6 +104,7 @@ DASHBOARD_SUMMARY: Final[Responses] = {
                 "infrastructure": _all(_COMPONENTS),
                 "services": _all(_SERVICES),
                 "instances": _all({"total": _COUNT, "states": _STATES}),
+                "alerts": _ALERTS,
             }
         ),
     )

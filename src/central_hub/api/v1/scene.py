@@ -13,10 +13,12 @@ from central_hub.coordination.fleet import Place
 from central_hub.coordination.service_health import ServiceHealth
 from central_hub.monitoring.dependencies import Node, NodeKind, component, service
 from central_hub.monitoring.root_causes import HARMFUL, Group, Unwell
+from central_hub.monitoring.rules import Severity
 from central_hub.monitoring.situation import Situation
 from central_hub.security.tokens import Grant
 from central_hub.service import CentralHubService
 from central_hub.situations import health_of, situation_of
+from central_hub.storage.alert_values import AlertState
 from central_hub_client.wire import HUB_STALE, HealthState
 
 WORST_FIRST: Final = (
@@ -94,6 +96,14 @@ def counted(states: Iterable[HealthState | None]) -> dict[str, int]:
     """How many are in each state."""
     found = list(states)
     return {str(state): found.count(state) for state in HealthState}
+
+
+def alerts_to_json(hub: CentralHubService) -> dict[str, Any]:
+    """How many alerts are open, by state and severity: all of them, also of services that the token does not cover."""
+    return {
+        str(state): {str(severity): hub.alerting.counts.get((state, severity), 0) for severity in Severity}
+        for state in (AlertState.FIRING, AlertState.PENDING)
+    }
 
 
 def node_to_json(node: Node) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from central_hub.monitoring.alerts import Seen
 from central_hub.monitoring.condition import Condition, ConditionKind
 from central_hub.monitoring.conditions import ConfigState, ServiceState
 from central_hub.monitoring.manager import MonitoringManager
-from central_hub.monitoring.root_causes import blame
+from central_hub.monitoring.root_causes import blame, reach
 from central_hub.monitoring.situation import Situation
 from central_hub.situations import health_of, situation_of
 
@@ -70,7 +70,8 @@ class AlertSources:
         elif self._audit.broken_since is not None:
             flaws = self._audit.flaws
             found += conditions.of_audit(len(flaws), flaws[0], self._audit.broken_since)
-        return Seen(tuple(found), blame(situation.causes, found), frozenset(unknown))
+        reached = reach(situation.graph, {name: target.state for name, target in targets.items()})
+        return Seen(tuple(found), blame(situation.causes, found), frozenset(unknown), reached)
 
     def within(self) -> Sequence[Condition]:
         """What this replica alone can tell."""

@@ -1,6 +1,7 @@
 """What could not be told, over HTTP and on the command line; and what the hub itself tells on its own channels."""
 
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -100,12 +101,15 @@ async def test_nobody_hears_of_services_that_his_token_does_not_cover(hub: Runni
     mine, others = alert("billing", "default"), alert("payroll", "default")
     about_mine, about_both = await give_up(database, mine), await give_up(database, mine, others)
     about_infrastructure = await give_up(database)
+    naming_others = await give_up(database, replace(alert(), affected=("payroll in default",)))
     token = await hub.new_token(verbs=["read", "write"], services=["billing"])
     shown = await listed(hub, "dead", token)
-    assert shown.keys() & {about_mine, about_both, about_infrastructure} == {about_mine, about_infrastructure}
+    told = {about_mine, about_both, about_infrastructure, naming_others}
+    assert shown.keys() & told == {about_mine, about_infrastructure}
     # To send again is for whoever may act on the whole fleet, and what may not be seen is as if it were not there.
     assert_problem(await redeliver(hub, about_mine, token), 403, "forbidden")
     assert_problem(await redeliver(hub, about_both, token), 404, "not_found")
+    assert_problem(await redeliver(hub, naming_others, token), 404, "not_found")
     reader = await hub.new_token(verbs=["read"])
     assert_problem(await redeliver(hub, about_mine, reader), 403, "forbidden")
     everywhere = await hub.new_token(verbs=["write"])

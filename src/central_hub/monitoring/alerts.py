@@ -34,12 +34,14 @@ class Seen:
     """What is known at one look.
 
     `causes` names, for whoever is unwell because of components, the components to blame. Of the kinds in `unknown`
-    nothing is known now: their alerts stay as they are.
+    nothing is known now: their alerts stay as they are. `reach` names, for each component that is down, who cannot work
+    without it, also before that shows.
     """
 
     conditions: tuple[Condition, ...] = ()
     causes: Mapping[Subject, frozenset[str]] = field(default_factory=dict)
     unknown: frozenset[ConditionKind] = frozenset()
+    reach: Mapping[str, tuple[Affected, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def decide(alerts: Iterable[Alert], seen: Seen, rules: Mapping[str, Rule], mutes
             if left is not None:
                 after[fingerprint] = left
     if ConditionKind.INFRASTRUCTURE not in seen.unknown:
-        _blame(after, seen.causes, now)
+        _blame(after, seen, now)
     for fingerprint, (rule, condition) in matched.items():
         alert = after[fingerprint]
         after[fingerprint] = _with(alert, summary=summary_of(rule, alert, condition.state))
@@ -196,7 +198,7 @@ def _absent(alert: Alert, now: datetime) -> Alert | None:
     return replace(alert, state=AlertState.RESOLVED, resolved_at=now, absent_since=None)
 
 
-def _blame(after: dict[str, Alert], causes: Mapping[Subject, frozenset[str]], now: datetime) -> None:
+def _blame(after: dict[str, Alert], seen: Seen, now: datetime) -> None:
     """Say of each alert whose alerts speak for it, and of each of these who is affected."""
     # Whoever is silent about a component speaks for nobody.
     speaking = {
@@ -209,7 +211,7 @@ def _blame(after: dict[str, Alert], causes: Mapping[Subject, frozenset[str]], no
         if alert.state is AlertState.RESOLVED:
             continue
         subject = (alert.kind, alert.subject, alert.environment)
-        caused_by = causes.get(subject, frozenset()) & speaking
+        caused_by = seen.causes.get(subject, frozenset()) & speaking
         if alert.kind == ConditionKind.INFRASTRUCTURE:
             caused_by -= {alert.subject}
         for cause in caused_by:
@@ -219,8 +221,12 @@ def _blame(after: dict[str, Alert], causes: Mapping[Subject, frozenset[str]], no
         elif alert.caused_by:
             after[fingerprint] = replace(alert, caused_by=(), freed_at=now)
     for fingerprint, alert in after.items():
-        if alert.kind == ConditionKind.INFRASTRUCTURE and alert.state is not AlertState.RESOLVED:
-            after[fingerprint] = _with(alert, affected=tuple(sorted(affected.get(alert.subject, ()))))
+        # Once it is absent, it is told as it was: who was hit by it.
+        if alert.kind == ConditionKind.INFRASTRUCTURE and alert.absent_since is None and alert.resolved_at is None:
+            unwell = affected.get(alert.subject, set())
+            shown = {(each.kind, each.subject) for each in unwell}
+            reached = {each for each in seen.reach.get(alert.subject, ()) if (each.kind, each.subject) not in shown}
+            after[fingerprint] = _with(alert, affected=tuple(sorted(unwell | reached)))
 
 
 def _is_worth_telling(alert: Alert, matched: tuple[Rule, Condition] | None, mutes: Mutes, now: datetime) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 from central_hub.monitoring.condition import Condition, ConditionKind
 from central_hub.monitoring.dependencies import Dependent, Graph, Node, NodeKind, component
 from central_hub.monitoring.infrastructure import Need
+from central_hub.storage.alert_values import Affected
 from central_hub_client.wire import HealthState
 
 HARMFUL: Final = frozenset({HealthState.DEGRADED, HealthState.UNHEALTHY})
@@ -102,6 +103,19 @@ class RootCauses:
         return tuple(sorted(groups, key=lambda group: (-len(group.explained), group.cause)))
 
 
+def reach(graph: Graph, components: Mapping[str, HealthState]) -> dict[str, tuple[Affected, ...]]:
+    """For each component that is down, who cannot work without it, whether or not that shows yet."""
+    return {
+        name: tuple(
+            Affected(_KINDS[dependent.node.kind], dependent.node.name, "")
+            for dependent in graph.dependents(name).values()
+            if dependent.need is Need.REQUIRED
+        )
+        for name, state in components.items()
+        if state is HealthState.UNHEALTHY and component(name) in graph
+    }
+
+
 def blame(causes: RootCauses, conditions: Iterable[Condition]) -> dict[tuple[str, str, str], frozenset[str]]:
     """For each condition that components explain, by kind, subject and environment, the components to blame."""
     blamed = {
@@ -115,6 +129,7 @@ def blame(causes: RootCauses, conditions: Iterable[Condition]) -> dict[tuple[str
     return {subject: found for subject, found in blamed.items() if found}
 
 
+_KINDS: Final = {NodeKind.COMPONENT: ConditionKind.INFRASTRUCTURE, NodeKind.SERVICE: ConditionKind.SERVICE}
 _NODES: Final = {ConditionKind.INFRASTRUCTURE: NodeKind.COMPONENT, ConditionKind.SERVICE: NodeKind.SERVICE}
 
 

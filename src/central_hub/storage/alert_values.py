@@ -17,8 +17,8 @@ class AlertState(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Affected:
-    """Who is unwell because of what an alert is about. `kind` is that of the condition; components have no
-    environment."""
+    """Who is hit by what an alert is about. `kind` is that of the condition. A component has no environment, nor has a
+    service that does not show it yet."""
 
     kind: str
     subject: str

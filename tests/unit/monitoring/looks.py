@@ -9,7 +9,7 @@ from central_hub.monitoring.condition import Condition, ConditionKind
 from central_hub.monitoring.infrastructure import Maintenance
 from central_hub.monitoring.mutes import Mutes
 from central_hub.monitoring.rules import Rule, Severity
-from central_hub.storage.alert_values import Alert, AlertState, Silence
+from central_hub.storage.alert_values import Affected, Alert, AlertState, Silence
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
@@ -68,10 +68,11 @@ class Looks:
         *conditions: Condition,
         causes: Mapping[Subject, frozenset[str]] | None = None,
         unknown: Iterable[ConditionKind] = (),
+        reach: Mapping[str, tuple[Affected, ...]] | None = None,
     ) -> Decision:
         now = at(when)
         stored = sorted(self.alerts.values(), key=lambda alert: alert.notified_at or NOON)
-        seen = Seen(conditions, causes or {}, frozenset(unknown))
+        seen = Seen(conditions, causes or {}, frozenset(unknown), reach or {})
         decision = decide(stored, seen, self.rules, Mutes.at(now, self.silences, self.maintenance), now)
         for alert_id in decision.dropped:
             del self.alerts[alert_id]

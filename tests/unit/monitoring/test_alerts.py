@@ -191,6 +191,21 @@ def test_one_alert_speaks_for_a_component_and_all_that_hang_on_it() -> None:
     assert [alert.state for alert in looks.open] == ["firing"] * 13
 
 
+def test_who_cannot_work_without_a_component_is_named_also_before_that_shows() -> None:
+    looks = Looks.by(rule(), SERVICE_RULE)
+    reach = {"postgresql": tuple(Affected("service", name, "") for name in ("billing", "orders"))}
+    causes = {subject_of(service("orders")): frozenset({"postgresql"})}
+    looks.every_second(0, 10, DOWN, reach=reach)
+    assert list(map(str, looks.only.affected)) == ["billing", "orders"]
+    looks.every_second(10, 20, DOWN, service("orders"), causes=causes, reach=reach)
+    [down] = [alert for alert in looks.open if alert.subject == "postgresql"]
+    assert list(map(str, down.affected)) == ["billing", "orders in default"]
+    # Its end is told with those whom it hit, though nothing is down any more.
+    looks.every_second(20, 30)
+    [ended] = [alert for alert in looks.alerts.values() if alert.subject == "postgresql"]
+    assert (ended.state, len(ended.affected)) == ("resolved", 2)
+
+
 def test_who_is_still_unwell_after_the_cause_is_gone_is_told_by_himself() -> None:
     looks = Looks.by(rule(), SERVICE_RULE)
     causes = {subject_of(service()): frozenset({"postgresql"})}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from central_hub.monitoring.condition import Condition, ConditionKind
 from central_hub.monitoring.dependencies import Graph, NodeKind, component, service
 from central_hub.monitoring.infrastructure import Infrastructure
-from central_hub.monitoring.root_causes import RootCauses, Unwell, blame
+from central_hub.monitoring.root_causes import RootCauses, Unwell, blame, reach
 from central_hub_client.wire import HealthState
 from tests.unit.monitoring.infrastructures import (
     MUST,
@@ -162,3 +162,19 @@ def test_without_the_causes_nothing_is_left_unexplained(
     assert len(set(causes)) == len(causes)
     assert set(unwell) == set(causes) | explained
     assert not set(causes) & explained
+
+
+@given(troubles())
+def test_whoever_requires_what_is_down_by_every_step_of_some_way_is_within_its_reach(
+    trouble: tuple[Infrastructure, States, list[Unwell]],
+) -> None:
+    found, states, _ = trouble
+    graph = Graph(found)
+    everybody = [*map(component, graph.components), *map(service, graph.services)]
+    kinds = {NodeKind.COMPONENT: "infrastructure", NodeKind.SERVICE: "service"}
+    assert {name: set(map(str, hit)) for name, hit in reach(graph, states).items()} == {
+        name: {node.name for node in everybody if any(map(is_required, paths(found, node, name)))}
+        for name, state in states.items()
+        if state is UNHEALTHY
+    }
+    assert all(each.kind in kinds.values() for hit in reach(graph, states).values() for each in hit)

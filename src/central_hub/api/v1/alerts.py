@@ -23,7 +23,7 @@ from central_hub.monitoring.alert_desk import no_alert
 from central_hub.monitoring.condition import ConditionKind
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
-from central_hub.storage.alert_values import Alert, AlertState, Silence
+from central_hub.storage.alert_values import Affected, Alert, AlertState, Silence
 from central_hub.storage.alerts import Place, Wanted
 
 Reader = Annotated[Grant, Depends(needs(Verb.READ))]
@@ -175,9 +175,7 @@ def _place(cursor: str | None) -> Place | None:
 
 
 def _described(alert: Alert, grant: Grant) -> dict[str, Any]:
-    hidden = [
-        each for each in alert.affected if each.kind in OF_SERVICES and not grant.covers(each.subject, each.environment)
-    ]
+    hidden = [each for each in alert.affected if each.kind in OF_SERVICES and not _may_know(grant, each)]
     summary = alert.summary
     for each in hidden:  # a rule's sentence may name them
         summary = summary.replace(str(each), "…")
@@ -214,6 +212,11 @@ def _described(alert: Alert, grant: Grant) -> dict[str, Any]:
         ],
         "acknowledged": acknowledged,
     }
+
+
+def _may_know(grant: Grant, hit: Affected) -> bool:
+    """One that does not show it yet is named without an environment."""
+    return grant.covers(hit.subject, hit.environment) if hit.environment else grant.covers_service(hit.subject)
 
 
 def _silence(silence: Silence) -> dict[str, Any]:

@@ -56,9 +56,10 @@ def _is_id(text: str) -> bool:
 
 
 def _covers(grant: Grant, stored: Notification) -> bool:
-    """Only what is about a service has an environment."""
+    """What is not about a service names those whom it hits, which may be anybody's."""
     return grant.covers_everything or all(
-        not alert.environment or grant.covers(alert.subject, alert.environment) for alert in _alerts(stored)
+        grant.covers(alert.subject, alert.environment) if alert.environment else not alert.affected
+        for alert in _alerts(stored)
     )
 
 

@@ -38,7 +38,7 @@ _ALERT_FIELDS: Final[dict[str, Any]] = {
     "notified_at": {**_OPTIONAL_TIME, "description": "When it was last handed to its channels."},
     "is_told": {"type": "boolean", "description": "Whether it was since it fired."},
     "caused_by": {"type": "array", "items": _TEXT, "description": "Components whose alerts speak for this one."},
-    "affected": {"type": "array", "items": _AFFECTED, "description": "Who is unwell because of it, as far as covered."},
+    "affected": {"type": "array", "items": _AFFECTED, "description": "Who is hit by it, as far as covered."},
     "acknowledged": _ACKNOWLEDGED,
 }
 _ALERT: Final = object_schema(" ".join(_ALERT_FIELDS), _ALERT_FIELDS)

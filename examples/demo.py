@@ -1,5 +1,5 @@
 """Central Hub at work, in two minutes: a hub, services that live on it, changes that arrive, calls that find their way
-around what is drained or killed, and a hub that dies.
+around what is drained or killed, a hub that dies, and a database under the services that dies and is told of once.
 
 Everything is real and temporary: the hub with its own PostgreSQL and NATS, the pilot service, a stand-in for the API it
 downloads from, all on 127.0.0.1 and in a directory that is removed at the end. Run it by `make demo`.
@@ -21,6 +21,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx2
 import psutil
@@ -30,6 +31,7 @@ from central_hub_client import ServiceDirectory
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 CENTRAL_HUB: Final = Path(sys.executable).with_name("central-hub")
 SERVICE: Final = "polygon-historical-downloader"
+PLATFORM: Final = "platform-db"
 PATIENCE_SECONDS: Final = 25.0
 _LONGEST_LEASE_SECONDS: Final = 60.0
 _BETWEEN_CALLS_SECONDS: Final = 0.02
@@ -153,10 +155,15 @@ class Stage:
         port = _free_port()
         self._hub_arguments = ["up", "--sample", "--data-dir", str(self.data_dir), "--port", str(port)]
         self.hub_url = f"http://127.0.0.1:{port}"
+        self._platform_port = _free_port()
+        self.platform = self._start_platform()
         self.hub = self._start_hub()
 
     def restart_hub(self) -> None:
         self.hub = self._start_hub()
+
+    def restart_platform(self) -> None:
+        self.platform = self._start_platform()
 
     def start_stand_in(self) -> str:
         """The stand-in's URL."""
@@ -199,11 +206,8 @@ class Stage:
     def set(self, *assignments: str) -> datetime:
         """Change the pilot's document by the command line; when the hub committed it."""
         self._command("set", SERVICE, *assignments)
-        history = self._http.get(
-            f"{self.hub_url}/api/v1/config/history/{SERVICE}?limit=1", headers=self._authorization()
-        )
-        history.raise_for_status()
-        return datetime.fromisoformat(history.json()["history"][0]["changed_at"])
+        history = self._get(f"/api/v1/config/history/{SERVICE}?limit=1")["history"]
+        return datetime.fromisoformat(history[0]["changed_at"])
 
     def status(self) -> str:
         """Who runs the pilot's document, once the latest revision has got there: the first line."""
@@ -213,10 +217,30 @@ class Stage:
         """Take an instance out of routing, or put it back."""
         self._command("drain", SERVICE, instance_id, *options)
 
-    def top(self) -> None:
-        """Show what an operator sees."""
-        for line in self._command("top", "--once").splitlines():
+    def show(self, *arguments: str) -> None:
+        """What an operator sees who gives this command."""
+        for line in self._command(*arguments).splitlines():
             self.narrator.say(f"  {line}")
+
+    def alerts(self, state: str) -> list[dict[str, Any]]:
+        """Those that are pending, firing or resolved."""
+        found: list[dict[str, Any]] = self._get(f"/api/v1/alerts?state={state}")["alerts"]
+        return found
+
+    def picture(self) -> dict[str, Any]:
+        """How everything is, as the dashboard has it."""
+        return self._get("/api/v1/dashboard/health")
+
+    def until(self, what: str, is_so: Callable[[], bool]) -> None:
+        """Wait for it. Raises StepFailed."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not is_so():
+            if time.monotonic() > deadline:
+                raise StepFailed(f"it did not come to {what} within {PATIENCE_SECONDS:.0f} s")
+            time.sleep(0.1)
+
+    def acknowledge(self, alert: dict[str, Any], comment: str) -> None:
+        self.show("alerts", "ack", alert["id"][:8], "-m", comment)
 
     def _command(self, *arguments: str) -> str:
         """What a command of the command line prints."""
@@ -234,9 +258,23 @@ class Stage:
             raise StepFailed(f"central-hub {arguments[0]} ended with {answer.returncode}: {answer.stderr.strip()}")
         return answer.stdout
 
+    def _start_platform(self) -> Program:
+        directory = self._directory / "platform"
+        arguments: list[str | Path] = [sys.executable, "-m", "examples.platform_postgres", directory]
+        platform = Program("the platform", [*arguments, str(self._platform_port)], self._environment())
+        self._stack.callback(platform.stop)
+        platform.wait_for("listening", lambda line: line == "listening")
+        return platform
+
     def _start_hub(self) -> Program:
         began = time.monotonic()
-        hub = Program("the hub", [CENTRAL_HUB, *self._hub_arguments], self._environment())
+        platform = urlsplit((self._directory / "platform" / "database.url").read_text().strip())
+        environment = self._environment(
+            CENTRAL_HUB_INFRASTRUCTURE_FILE=str(REPOSITORY / "examples" / "infrastructure.yaml"),
+            PLATFORM_PORT=str(self._platform_port),
+            PLATFORM_PASSWORD=platform.password or "",
+        )
+        hub = Program("the hub", [CENTRAL_HUB, *self._hub_arguments], environment)
         self._stack.callback(hub.stop)
         while not self._is_ready():
             if time.monotonic() - began > PATIENCE_SECONDS:
@@ -251,6 +289,12 @@ class Stage:
         """This process's environment, without the settings of any other hub."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CENTRAL_HUB_")}
         return inherited | variables | {MARK: str(self._directory)}
+
+    def _get(self, path: str) -> dict[str, Any]:
+        answer = self._http.get(f"{self.hub_url}{path}", headers=self._authorization())
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
 
     def _is_ready(self) -> bool:
         """Whether it answers with the pilot's document: the sample is loaded once the hub is up."""
@@ -369,12 +413,45 @@ def show(stage: Stage) -> None:
         lambda page: page["batch_size"] == 500,
     )
 
+    _show_the_infrastructure(stage)
     _show_the_fleet(stage, stage.start_pilot("the second pilot", api_url, token), token)
 
     if failed := pilot.count("series_failed"):
         raise StepFailed(f"{failed} series failed")
     narrator.measured("pages stored in all", str(pilot.count("page_stored")))
     narrator.measured("gaps found and closed", f"{pilot.count('gap_found')} and {pilot.count('gap_closed')}")
+
+
+def _show_the_infrastructure(stage: Stage) -> None:
+    narrator = stage.narrator
+    narrator.say(f"The fleet runs on a PostgreSQL of its own, {PLATFORM}, which the hub probes:")
+    stage.until(f"{PLATFORM} being healthy", lambda: stage.picture()["infrastructure"]["states"]["healthy"] == 1)
+    stage.show("graph")
+    narrator.say("That PostgreSQL is stopped:")
+    began, since = time.monotonic(), len(stage.hub.lines)
+    stage.platform.stop()
+    stage.until("an alert", lambda: bool(stage.alerts("firing")))
+    narrator.measured("stopped: until the alert", f"{time.monotonic() - began:.1f} s")
+    stage.hub.wait_for("telling of it", lambda line: "alert_firing" in line, after=since)
+    stage.show("alerts")
+    alerts = stage.alerts("firing")
+    if len(alerts) != 1:
+        raise StepFailed(f"there are {len(alerts)} alerts for one cause")
+    narrator.say("One alert, and who is behind it:")
+    stage.show("graph", "--of", PLATFORM)
+    narrator.measured("services that the one alert names", str(len(alerts[0]["affected"])))
+    narrator.say(f"The dashboard: {stage.picture()['state']}, {stage.picture()['reason']}")
+    narrator.say("Somebody looks after it, and says so:")
+    stage.acknowledge(alerts[0], "starting it again")
+    stage.show("top", "--once")
+    narrator.say("It is started again:")
+    began = time.monotonic()
+    stage.restart_platform()
+    stage.until("the end of the alert", lambda: not stage.alerts("firing"))
+    stage.hub.wait_for("telling of the end", lambda line: "alert_resolved" in line, after=since)
+    narrator.measured("started: until the alert is resolved", f"{time.monotonic() - began:.1f} s")
+    told = [sum(event in line for line in stage.hub.lines[since:]) for event in ("alert_firing", "alert_resolved")]
+    narrator.measured("told of it, and of its end", f"{told[0]} and {told[1]} time")
 
 
 def _show_the_fleet(stage: Stage, second: Pilot, token: str) -> None:
@@ -384,12 +461,12 @@ def _show_the_fleet(stage: Stage, second: Pilot, token: str) -> None:
     caller = stage.caller(token)
     first_name, second_name = caller.names(2)
     caller.call_until(second_name)
-    stage.top()
+    stage.show("top", "--once")
 
     narrator.say("The second one is drained. It runs on, and calls go around it:")
     stage.drain(second_name, "--reason", "maintenance")
     narrator.measured("drained: from the command to the last call", f"{caller.call_until_only(first_name):.2f} s")
-    stage.top()
+    stage.show("top", "--once")
     stage.drain(second_name, "--undo")
     narrator.measured("back: from the command to its first call", f"{caller.call_until(second_name):.2f} s")
 
@@ -398,7 +475,7 @@ def _show_the_fleet(stage: Stage, second: Pilot, token: str) -> None:
     caller.tries_in_vain = 0
     narrator.measured("killed: until nobody tries it any more", f"{caller.call_until_only(first_name):.1f} s")
     narrator.measured("calls that were lost, and tries in vain", f"0 and {caller.tries_in_vain}")
-    stage.top()
+    stage.show("top", "--once")
 
 
 def _change(stage: Stage, pilot: Pilot, name: str, assignment: str, shows: Callable[[dict[str, Any]], bool]) -> int:

@@ -82,7 +82,13 @@ def test_it_shows_what_it_promises_and_leaves_nothing_behind(demo: Demo) -> None
     assert float(measured["drained: from the command to the last call"].removesuffix(" s")) < 15
     assert float(measured["killed: until nobody tries it any more"].removesuffix(" s")) < 60
     assert measured["calls that were lost, and tries in vain"].startswith("0 and ")
-    shown = demo.output.split("$ central-hub top --once")[1:]
+    assert float(measured["stopped: until the alert"].removesuffix(" s")) < 20
+    assert measured["services that the one alert names"] == "5"
+    assert measured["told of it, and of its end"] == "1 and 1 time"
+    assert "The dashboard: unhealthy, platform-db is unhealthy and services require it" in demo.output
+    under, *shown = demo.output.split("$ central-hub top --once")[1:]
+    assert re.search(r"platform-db is down since .* \(5 affected\), acknowledged", under)
+    assert re.search(r"platform-db +postgresql +unhealthy ", under)
     assert [len(re.findall(r" healthy +2 of 2 ", text)) for text in shown] == [1, 0, 0]
     assert re.search(r"-2 +draining ", shown[1])
     assert re.search(r"-2 +expired ", shown[2]) or re.search(r"-2 +unhealthy ", shown[2])

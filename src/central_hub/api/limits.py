@@ -7,6 +7,7 @@ runs, so it is answered without asking for a token.
 
 import asyncio
 import math
+import random
 import socket
 import sys
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ log = structlog.get_logger()
 
 _TICK_SECONDS: Final = 0.5
 _WATCHED_AT_ONCE: Final = 500
+_LATEST_RETRY_SECONDS: Final = 5
 _PROGRESS_BYTES: Final = 4096
 """Who takes less than this in the time of a stall takes nothing."""
 _FRAMING: Final = frozenset((b"host", b"expect", b"transfer-encoding", b"content-length"))
@@ -44,6 +46,8 @@ class ConnectionLimits:
     """More get 503 and are closed."""
     head_seconds: float = 8.0
     """From the connection, or from the last response, to the end of the next request's header: idle time included."""
+    crowded_head_seconds: float = 1.0
+    """The same after a response while more than half of the connections are taken: an idle one keeps others out."""
     head_bytes: int = 32 * 1024
     """Request line and header fields together; more get 431."""
     body_seconds: float = 8.0
@@ -126,7 +130,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._progress_at = self.loop.time()
         self._deadline = self._progress_at + self.limits.head_seconds
         if len(self.connections) > self.limits.max_connections:
-            self._refuse(TooManyConnections("all connections are taken: try again in a moment"))
+            # Whoever is told the same second comes with all the others again.
+            seconds = random.randint(1, _LATEST_RETRY_SECONDS)  # noqa: S311 - spreads load
+            retry = {"Retry-After": str(seconds)}
+            self._refuse(TooManyConnections("all connections are taken: try again in a moment", headers=retry))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._tell_running()
@@ -227,7 +234,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if not self._is_reading_head:
                 self._start_body_clock()
         else:
-            self._deadline = self.loop.time() + self.limits.head_seconds
+            is_crowded = len(self.connections) > self.limits.max_connections / 2
+            self._deadline = self.loop.time() + (
+                self.limits.crowded_head_seconds if is_crowded else self.limits.head_seconds
+            )
 
     def _should_upgrade(self) -> bool:
         return False
@@ -377,6 +387,7 @@ class BoundedServer(uvicorn.Server):
     there is a protocol that could be looked after."""
 
     handshake_seconds: ClassVar[float] = 5.0
+    accepted_at_once: ClassVar[int] = 16
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until it is time to stop."""
@@ -401,9 +412,12 @@ class BoundedServer(uvicorn.Server):
         tls: dict[str, Any] = {}
         if config.ssl is not None:
             tls = {"ssl": config.ssl, "ssl_handshake_timeout": self.handshake_seconds}
+        # uvloop takes one connection of a listener in each turn of its loop, and turns are long when there is much to
+        # do: callers would give up before they are heard. Each duplicate of the listener takes one more.
         self.servers = [
-            await loop.create_server(protocol, sock=listener, backlog=config.backlog, **tls)
+            await loop.create_server(protocol, sock=listener.dup(), backlog=config.backlog, **tls)
             for listener in sockets or ()
+            for _ in range(self.accepted_at_once)
         ]
         self.started = True
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from central_hub_client import client_settings
+from central_hub_client import client_settings, registration
+from central_hub_client.errors import HubUnreachable
 from central_hub_client.hub_api import HubApi
 from central_hub_client.registration import InstanceDescription, Registration
 from central_hub_client.report import MAX_KEYS, InstanceReport, Rejection
@@ -129,6 +130,40 @@ async def test_a_second_process_of_the_same_name_takes_over(
                 # Its goodbye must not take the successor along.
                 assert [found["generation"] for found in await listed(hub, service_name)] == [2]
                 assert second.registration.is_registered
+
+
+async def test_an_instance_is_not_fenced_by_an_attempt_of_its_own_that_came_late(
+    hub: RunningHub, service_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = HubApi.tell
+    attempts: list[tuple[Any, ...]] = []
+
+    async def tell_the_first_late(api: HubApi, method: str, path: str, *arguments: Any) -> Any:
+        if path != "/discovery/register":
+            return await tell(api, method, path, *arguments)
+        attempts.append((method, path, *arguments))
+        if len(attempts) == 1:
+            raise HubUnreachable("no answer within 10 s")
+        answer = await tell(api, method, path, *arguments)
+        if len(attempts) == 2:
+            await tell(api, *attempts[0])  # the hub comes round to it
+        return answer
+
+    monkeypatch.setattr(HubApi, "tell", tell_the_first_late)
+    async with running_service(hub.url, hub.token, service_name) as service:
+
+        async def is_healthy() -> bool:
+            found = await listed(hub, service_name)
+            return [(each["state"], each["generation"]) for each in found] == [("healthy", 3)]
+
+        await eventually(is_healthy)
+        assert not service.registration.is_fenced
+        # Whoever takes over later is another process.
+        monkeypatch.setattr(registration, "DOUBT_SECONDS", 0.0)
+        service.registration._in_doubt_until = 0.0
+        await register(hub.http, service_name)
+        service.registration.report_soon()
+        await until(lambda: service.registration.is_fenced)
 
 
 async def test_the_goodbye_of_an_old_process_leaves_the_new_one(hub: RunningHub, service_name: str) -> None:

@@ -30,8 +30,15 @@ BEATS_PER_LEASE: Final = 3
 NEWS_JITTER_SECONDS: Final = 0.5
 """A change concerns many instances at once: they spread what they have to say of it over this long."""
 LEAST_PAUSE_SECONDS: Final = 0.5
-LONGEST_BACKOFF_SECONDS: Final = 60.0
+LONGEST_BACKOFF_SECONDS: Final = 30.0
+"""A hub that is back after any outage has its whole fleet back within a minute."""
+RETRY_SPREAD: Final = 0.25
+LEAST_SPREAD_SECONDS: Final = 1.0
+MOST_SPREAD_SECONDS: Final = 5.0
+"""Who is told when to come again comes up to that share of it later: others were told the same whole second."""
 FAREWELL_SECONDS: Final = 2.0
+DOUBT_SECONDS: Final = 60.0
+"""How long a registration without an answer may still be carried out: by a hub that had much to do, or a proxy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,7 @@ class Registration:
         self._incarnation: _Incarnation | None = None
         self._told_keys: dict[str, list[str]] | None = None
         self._told_schema: str | None = None
+        self._in_doubt_until = 0.0
         self._failure = ""
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -130,7 +138,7 @@ class Registration:
             logger.info("not deregistered, the lease runs out instead: service=%s: %s", self._service, error)
 
     async def _run(self) -> None:
-        backoff = Backoff(first_seconds=1.0, limit_seconds=LONGEST_BACKOFF_SECONDS, least=0.5)
+        backoff = new_backoff()
         while not self.is_fenced:
             began = time.monotonic()
             try:
@@ -138,7 +146,7 @@ class Registration:
                 await self._turn()
             except CentralHubError as error:
                 self._failed(error)
-                await asyncio.sleep(max(backoff.next(), error.retry_after_seconds or 0.0))
+                await asyncio.sleep(pause_after(error, backoff))
             except Exception:  # the top of a background loop: a report that cannot be made must not end the heartbeats
                 logger.exception("the heartbeat failed: service=%s", self._service)
                 await asyncio.sleep(backoff.next())
@@ -167,7 +175,12 @@ class Registration:
         }
         if report.schema_hash is not None:
             body["schema_hash"] = report.schema_hash
-        answer = await self._api.tell("POST", "/discovery/register", {}, body)
+        try:
+            answer = await self._api.tell("POST", "/discovery/register", {}, body)
+        except CentralHubError as error:
+            if error.status is None or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                self._in_doubt_until = time.monotonic() + DOUBT_SECONDS
+            raise
         incarnation = _read(answer, self._lease_seconds)
         if answer.get("schema_needed") is False:
             self._told_schema = report.schema_hash
@@ -217,6 +230,11 @@ class Registration:
         self.is_drained = is_drained
 
     def _failed(self, error: CentralHubError) -> None:
+        if error.code == ErrorCode.STALE_GENERATION and time.monotonic() < self._in_doubt_until:
+            # The successor is likely a registration of our own that was given up, and carried out after the next one.
+            logger.info("a later registration was taken, registering again: service=%s: %s", self._service, error)
+            self._incarnation = None
+            return
         if error.code == ErrorCode.STALE_GENERATION:
             self.is_fenced = True
             logger.error(
@@ -248,6 +266,24 @@ class Registration:
 
     def _path(self, incarnation: _Incarnation) -> str:
         return f"/discovery/{self._service}/{quote(incarnation.instance_id, safe='')}"
+
+
+def new_backoff() -> Backoff:
+    """How long an instance waits between its attempts while there is no hub."""
+    return Backoff(first_seconds=1.0, limit_seconds=LONGEST_BACKOFF_SECONDS, least=0.5)
+
+
+def pause_after(error: CentralHubError, backoff: Backoff) -> float:
+    """The seconds until the next attempt.
+
+    A hub that turns away because too many come at once says when it has a place, and gives each another time: waiting
+    longer for having been turned away before would leave that place empty.
+    """
+    if error.retry_after_seconds is None:
+        return backoff.next()
+    wished = error.retry_after_seconds
+    wished += _between(0.0, min(max(LEAST_SPREAD_SECONDS, RETRY_SPREAD * wished), MOST_SPREAD_SECONDS))
+    return wished if error.code == ErrorCode.RATE_LIMITED else max(backoff.next(), wished)
 
 
 def _read(answer: Any, lease_seconds: float) -> _Incarnation:

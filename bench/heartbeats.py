@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
+import httpx2
 import psutil
 
 from bench.figures import Figure, percentile_ms
@@ -44,7 +45,7 @@ async def measure(servers: Servers, *, instances: int, seconds: float) -> list[F
     """Register them all, let them send heartbeats evenly spread, and look at the hub's processor time."""
     async with running_hub(servers, max_connections=instances + 500) as hub:
         limit = asyncio.Semaphore(_CONCURRENT)
-        heartbeats = await asyncio.gather(*(_register(hub, number, limit) for number in range(instances)))
+        heartbeats = await asyncio.gather(*(register(hub.http, number, limit) for number in range(instances)))
         before = hub.cpu_seconds()
         await asyncio.sleep(seconds / 5)
         idle = (hub.cpu_seconds() - before) / (seconds / 5)
@@ -79,7 +80,7 @@ def _each(spent: _Spent, idle: float) -> str:
     return f"{(spent.hub_share - idle) / spent.rate * 1000:.2f} ms each"
 
 
-async def _register(hub: Hub, number: int, limit: asyncio.Semaphore) -> bytes:
+async def register(http: httpx2.AsyncClient, number: int, limit: asyncio.Semaphore) -> bytes:
     """The heartbeat of a new instance, as it is sent."""
     service, name = f"svc-{number % _SERVICES}", f"{number:06}"
     body = {
@@ -92,7 +93,7 @@ async def _register(hub: Hub, number: int, limit: asyncio.Semaphore) -> bytes:
         "lease_seconds": 60,
     }
     async with limit:
-        answer = await hub.http.post("/api/v1/discovery/register", json=body)
+        answer = await http.post("/api/v1/discovery/register", json=body)
     answer.raise_for_status()
     made = answer.json()
     told = {
@@ -103,10 +104,11 @@ async def _register(hub: Hub, number: int, limit: asyncio.Semaphore) -> bytes:
         "state": "healthy",
         "applied": {"epoch": 1, "revision": 1},
     }
-    return request("POST", "/api/v1/discovery/heartbeat", hub.headers, json.dumps(told)).encode()
+    headers = {"Authorization": http.headers["Authorization"]}
+    return request("POST", "/api/v1/discovery/heartbeat", headers, json.dumps(told)).encode()
 
 
-class _Connection:
+class Connection:
     """One that heartbeats are sent on, one after another; opened anew where the hub has closed it."""
 
     def __init__(self, port: int) -> None:
@@ -140,10 +142,10 @@ class _Connection:
 
 
 async def _spent(hub: Hub, heartbeats: list[bytes], seconds: float, *, connections: int) -> _Spent:
-    opened = [_Connection(hub.port) for _ in range(connections)]
-    await _send(heartbeats, opened, INTERVAL_SECONDS)  # a round of all: connections, caches, code, pages
+    opened = [Connection(hub.port) for _ in range(connections)]
+    await send_evenly(heartbeats, opened, INTERVAL_SECONDS)  # a round of all: connections, caches, code, pages
     hub_before, postgres_before, began = hub.cpu_seconds(), _postgres_seconds(), time.perf_counter()
-    latencies = await _send(heartbeats, opened, seconds)
+    latencies = await send_evenly(heartbeats, opened, seconds)
     elapsed = time.perf_counter() - began
     spent = _Spent(
         answers=len(latencies),
@@ -157,12 +159,12 @@ async def _spent(hub: Hub, heartbeats: list[bytes], seconds: float, *, connectio
     return spent
 
 
-async def _send(heartbeats: list[bytes], connections: list[_Connection], seconds: float) -> list[float]:
+async def send_evenly(heartbeats: list[bytes], connections: list[Connection], seconds: float) -> list[float]:
     """Send heartbeats in turn, evenly, whatever the answers take; how long each answer took."""
     rate = len(heartbeats) / INTERVAL_SECONDS
     latencies: list[float] = []
 
-    async def one(connection: _Connection, heartbeat: bytes) -> None:
+    async def one(connection: Connection, heartbeat: bytes) -> None:
         began = time.perf_counter()
         await connection.send(heartbeat)
         latencies.append(time.perf_counter() - began)

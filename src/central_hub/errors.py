@@ -183,6 +183,10 @@ class HeaderTooLarge(HubError):
     status, code, title = 431, ErrorCode.TOO_LARGE, "The request header is too large"
 
 
+class TooManyRegistrations(HubError):
+    status, code, title = 429, ErrorCode.RATE_LIMITED, "Too many instances register at once"
+
+
 class TooManyConnections(HubError):
     status, code, title = 503, ErrorCode.RATE_LIMITED, "Too many connections"
 

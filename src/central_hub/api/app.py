@@ -1,6 +1,7 @@
 """The application: what every request passes, in order, and the routes behind it.
 
-HotRead → HotHeartbeat → Host check → security headers → old prefix → telemetry → authentication → method check → routes
+HotRead → HotHeartbeat → Host check → security headers → registration gate → old prefix → telemetry → authentication →
+method check → routes
 """
 
 from typing import Any
@@ -18,6 +19,7 @@ from central_hub.api.legacy import LegacyPrefix
 from central_hub.api.method_check import MethodCheck
 from central_hub.api.problems import MEDIA_TYPE, problem_body, problem_headers
 from central_hub.api.reference_page import POLICY, reference_page
+from central_hub.api.registration_gate import RegistrationGate
 from central_hub.api.security_headers import SecurityHeaders
 from central_hub.api.telemetry import Telemetry
 from central_hub.api.v1 import (
@@ -56,6 +58,7 @@ def create_app(hub: CentralHubService) -> ASGIApp:
     app = Authentication(app, hub.tokens)
     app = Telemetry(app, hub.metrics)
     app = LegacyPrefix(app)
+    app = RegistrationGate(app, hub.metrics)
     app = SecurityHeaders(app)
     app = HostCheck(app, hosts)
     app = HotHeartbeat(app, hub, hosts)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
-from central_hub.errors import LimitExceeded, MalformedBody, TooLarge, UnsupportedMediaType
+from central_hub.errors import LimitExceeded, MalformedBody, RequestTimeout, TooLarge, UnsupportedMediaType
 from central_hub_client import strict_json
 
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -63,11 +64,15 @@ def _announced_length(request: Request) -> int:
 async def _read(request: Request) -> bytes:
     # A chunked body announces no length: it is counted as it comes, and left as soon as it is too much.
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise _too_large()
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise _too_large()
+            chunks.append(chunk)
+    except ClientDisconnect as error:
+        # Nobody hears this answer. What matters is that nothing is done for a caller who has given up on it.
+        raise RequestTimeout("the caller has gone before its request was taken") from error
     return b"".join(chunks)
 
 

@@ -51,7 +51,8 @@ def routes(hub: CentralHubService) -> APIRouter:
         """Begin a new incarnation of an instance, and fence the one that had its name.
 
         The answer's `incarnation_secret` proves every later heartbeat; it is told this once. `schema_needed` asks for
-        the schema of which only the hash was told: PUT it.
+        the schema of which only the hash was told: PUT it. 429 `rate_limited`: too many register at once, come again
+        after `Retry-After`, which tells each another time.
         """
         asked = parse(Registration, body.value)
         authorise_instances(grant, asked.name, asked.environment)

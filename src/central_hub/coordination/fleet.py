@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from central_hub.coordination.changes import Changes
 from central_hub.coordination.check_result import ends, refutes
 from central_hub.coordination.leases import LeaseQueue
-from central_hub.coordination.protection import kept
+from central_hub.coordination.protection import kept, overdue_at
 from central_hub.coordination.registry import (
     REMEMBERED_FOR,
     is_remembered,
@@ -136,6 +136,8 @@ class Fleet:
         if (beat.state is not None and beat.state is not held.state) or _is_refuted(found) != _is_refuted(held):
             self.changes.note(beat.key)
         self._watch_check(found)
+        if found.leased_at >= overdue_at(held):
+            self._undecide(beat.key)
         if lease_ends(found) != lease_ends(held) and beat.key in self._lapsed.get(beat.key[:2], ()):
             self._revive(found)
 
@@ -210,6 +212,8 @@ class Fleet:
         if held is None or _face(held) != _face(found):
             self.changes.note(row.key)
             self._undecide(row.key)
+        elif found.leased_at >= overdue_at(held):
+            self._undecide(row.key)
         if held is None or lease_ends(found) != lease_ends(held):
             self._revive(found)
         self._watch_check(found)
@@ -250,7 +254,7 @@ class Fleet:
             self.changes.note(key)
 
     def _undecide(self, key: Key) -> None:
-        """Where a lease has run out, whoever comes, goes or is heard again may change who is kept."""
+        """Where a lease has run out, whoever comes, goes or is heard again after a while may change who is kept."""
         if self._lapsed.get(key[:2]):
             self._undecided.add(key[:2])
 

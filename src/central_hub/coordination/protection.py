@@ -20,6 +20,11 @@ LEAST: Final = 3
 """Fewer than these are no fleet that went away at once: they crashed."""
 
 
+def overdue_at(instance: Instance) -> datetime:
+    """When it has not been heard of for half of its lease. One that is heard after that may change who is kept."""
+    return lease_ends(instance) - timedelta(seconds=instance.lease_seconds / 2)
+
+
 def kept(instances: Iterable[Instance], share: float, now: datetime) -> frozenset[Key]:
     """The keys of the instances that are kept, of those of one service in one environment.
 
@@ -30,7 +35,7 @@ def kept(instances: Iterable[Instance], share: float, now: datetime) -> frozense
     able = [instance for instance in instances if last_state(instance) in CALLABLE]
     known = [instance for instance in able if is_remembered(instance, now)]
     lapsed = sorted((instance for instance in known if lease_ends(instance) <= now), key=lease_ends)
-    overdue = sorted(map(_half, known))
+    overdue = sorted(map(overdue_at, known))
     ends = sorted(map(lease_ends, known))
     found: set[Key] = set()
     for at, together in groupby(lapsed, key=lease_ends):
@@ -40,10 +45,6 @@ def kept(instances: Iterable[Instance], share: float, now: datetime) -> frozense
         if silent >= LEAST and silent > share * (silent + heard):
             found.update(instance.key for instance in together)
     return frozenset(found)
-
-
-def _half(instance: Instance) -> datetime:
-    return lease_ends(instance) - timedelta(seconds=instance.lease_seconds / 2)
 
 
 def _left_after(instance: Instance, moment: datetime) -> bool:

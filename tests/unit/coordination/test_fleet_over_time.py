@@ -1,6 +1,9 @@
 """What time does to the fleet: leases run out, instances are forgotten or kept, and each change is counted once."""
 
+from dataclasses import replace
 from datetime import timedelta
+
+import pytest
 
 from central_hub.coordination.fleet import Fleet
 from central_hub.coordination.registry import REMEMBERED_FOR
@@ -127,6 +130,26 @@ def test_a_fleet_that_falls_silent_stays_as_it_was_until_it_is_heard_again() -> 
         beat(fleet, name, LEASE + SECOND)
     assert states(fleet, LEASE + SECOND) == {"a": "healthy", "b": "healthy", "c": "expired", "d": "expired"}
     assert fleet.kept == {}
+
+
+@pytest.mark.parametrize("way", ["by heartbeats", "from the store"])
+def test_those_who_are_heard_before_their_leases_end_let_the_silent_expire(way: str) -> None:
+    fleet, later = fleet_of(*"ab"), 10 * SECOND
+    rows = [instance(instance_id=name, leased_at=NOW + later, seen_at=NOW + later) for name in "cde"]
+    for row in rows:
+        fleet.put(row)
+    assert states(fleet, LEASE) == {"a": "kept healthy", "b": "kept healthy", **dict.fromkeys("cde", "healthy")}
+    for row in rows:
+        if way == "by heartbeats":
+            beat(fleet, row.instance_id, LEASE + SECOND)
+        else:
+            fleet.put(replace(row, leased_at=NOW + LEASE + SECOND, change=2))
+    now = LEASE + 2 * SECOND
+    assert states(fleet, now) == {"a": "expired", "b": "expired", **dict.fromkeys("cde", "healthy")}
+    # As a replica sees it that has just started.
+    started = Fleet(0.5)
+    started.replace(fleet.of_service("billing", NOW + now))
+    assert states(started, now) == states(fleet, now)
 
 
 def test_others_environments_and_services_are_not_kept_with_them() -> None:

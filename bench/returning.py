@@ -61,10 +61,6 @@ async def measure(servers: Servers, *, instances: int) -> list[Figure]:
             reached=landed.seconds < AIM_SECONDS,
         ),
         Figure("… processor time of the hub meanwhile", f"{spent:.1f} s"),
-        Figure(
-            "… the slowest of their own heartbeats meanwhile, until it was taken",
-            f"{landed.slowest_heartbeat_ms:.0f} ms of {landed.heartbeats:,} heartbeats",
-        ),
         *(
             Figure(
                 f"… meanwhile {what}",

@@ -52,8 +52,6 @@ class Landed:
     half_seconds: float
     answers: dict[str, int]
     """How often each status came; `lost` counts connections that brought none."""
-    heartbeats: int
-    slowest_heartbeat_ms: float
 
 
 class _Connection:
@@ -106,7 +104,6 @@ class _Play:
         self._storm = storm
         self._landed_at: list[float] = []
         self._answers: Counter[str] = Counter()
-        self._latencies: list[float] = []
         self._all_landed = asyncio.Event()
         self._connections = [_Connection(storm.port) for _ in range(max(1, storm.instances // _SHARING))]
 
@@ -133,8 +130,6 @@ class _Play:
             seconds=landed[-1],
             half_seconds=landed[len(landed) // 2],
             answers=dict(self._answers),
-            heartbeats=len(self._latencies),
-            slowest_heartbeat_ms=max(self._latencies) * 1000,
         )
 
     async def _live(self, number: int) -> None:
@@ -146,7 +141,10 @@ class _Play:
             self._all_landed.set()
         while True:
             await asyncio.sleep(INTERVAL_SECONDS * random.uniform(0.8, 1.0))
-            await self._beat(connection, heartbeat)
+            try:
+                await self._until_taken(connection, heartbeat)
+            except Conflict:
+                heartbeat = await self._register(connection, number)
 
     async def _register(self, connection: _Connection, number: int) -> bytes:
         """Register and send the first heartbeat; that is the next one, too."""
@@ -154,15 +152,10 @@ class _Play:
             made = await self._until_taken(connection, self._registration(number))
             heartbeat = self._heartbeat(number, made)
             try:
-                await self._beat(connection, heartbeat)
+                await self._until_taken(connection, heartbeat)
             except Conflict:
                 continue  # a registration that was given up was carried out after the next one
             return heartbeat
-
-    async def _beat(self, connection: _Connection, heartbeat: bytes) -> None:
-        began = time.perf_counter()
-        await self._until_taken(connection, heartbeat)
-        self._latencies.append(time.perf_counter() - began)
 
     async def _until_taken(self, connection: _Connection, message: bytes) -> Any:
         """The answer to a request that is sent again, as the client does, until the hub takes it."""

@@ -375,9 +375,26 @@ async def test_instances_are_spoken_for_by_the_verb_register_alone(hub: RunningH
 
 
 async def test_the_old_prefix_leads_to_the_registry_too(hub: RunningHub, service_name: str) -> None:
-    answer = await hub.http.post("/api/discovery/register", json={"name": service_name})
+    answer = await hub.http.post("/api/discovery/register", json={"name": service_name, "instance_id": "one"})
     assert answer.status_code == 200
-    assert answer.headers["deprecation"]
+    made = Incarnation(service_name, "one", answer.json()["generation"], answer.json()["incarnation_secret"])
+    old = "/api/discovery"
+    answers = [
+        answer,
+        await hub.http.post(f"{old}/heartbeat", json=made.heartbeat(state="healthy")),
+        await hub.http.put(f"{old}/{service_name}/one", json={"version": "2"}),
+    ]
+    for path in (f"{service_name}", f"{service_name}/route"):
+        answers.append(await hub.http.get(f"{old}/{path}"))
+        assert answers[-1].json() == (await hub.http.get(f"/api/v1/discovery/{path}")).json()
+    answers.append(await hub.http.get(f"{old}/", params={"limit": 1}))
+    answers.append(await hub.http.delete(f"{old}/{service_name}/one"))
+    for answer in answers:
+        assert answer.is_success, answer.text
+        assert answer.headers["deprecation"]
+        successor = str(answer.request.url.raw_path, "ascii").partition("?")[0].replace("/api/", "/api/v1/", 1)
+        assert answer.headers["link"] == f'<{successor}>; rel="successor-version"'
+    assert await listed(hub, service_name) == []
 
 
 async def test_registrations_are_logged_and_heartbeats_and_secrets_are_not(

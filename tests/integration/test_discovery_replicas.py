@@ -66,6 +66,25 @@ async def test_a_registration_at_one_replica_fences_the_old_incarnation_at_the_o
         assert (found["version"], found["generation"], found["state"]) == ("new", 2, "starting")
 
 
+async def test_of_many_processes_of_one_name_the_last_one_stays(
+    hub: RunningHub, other: RunningHub, service_name: str
+) -> None:
+    made = await asyncio.gather(*(register(replica.http, service_name) for replica in (hub, other) * 10))
+    assert sorted(incarnation.generation for incarnation in made) == list(range(1, 21))
+
+    async def is_settled() -> bool:
+        for replica in (hub, other):
+            answers = [(await beat(replica.http, each), each.generation) for each in made]
+            if {generation for answer, generation in answers if answer.status_code == 200} != {20}:
+                return False
+            assert {answer.status_code for answer, _ in answers} == {200, 409}
+        return True
+
+    await eventually(is_settled)
+    for replica in (hub, other):
+        assert [found["generation"] for found in await listed(replica, service_name)] == [20]
+
+
 async def test_a_deregistration_is_known_everywhere(hub: RunningHub, other: RunningHub, service_name: str) -> None:
     made = await register(hub.http, service_name)
     await beat(other.http, made)
@@ -178,8 +197,13 @@ async def test_a_transaction_that_ends_late_is_not_missed(
 async def test_a_new_replica_knows_the_fleet_from_its_start(
     hub: RunningHub, database: DatabaseUrls, start_hub: Start, service_name: str
 ) -> None:
-    made = await register(hub.http, service_name, labels={"a": "b"})
-    await beat(hub.http, made, applied={"epoch": 1, "revision": 5}, report={"unread": ["/x"]})
+    described = {"host": "10.0.0.1", "port": 80, "zone": "eu", "weight": 7, "version": "2", "build": "b7"}
+    made = await register(
+        hub.http, service_name, labels={"a": "b"}, capabilities=["x"], metadata={"m": [1]}, **described
+    )
+    await beat(hub.http, made, state="degraded", applied={"epoch": 1, "revision": 5}, report={"unread": ["/x"]})
+    drained = await hub.http.put(instance_path(service_name), params={"force": "true"}, json={"drain": True})
+    assert drained.status_code == 200
     await hub.service.coordination.write()
     late = await start_hub(database)
     assert await listed(late, service_name) == await listed(hub, service_name)

@@ -126,5 +126,9 @@ async def all_pages(client: Any, path: str, field: str, *, limit: int) -> list[l
 
 async def test_the_health_of_services_is_asked_under_the_prefix(hub: RunningHub, service_name: str) -> None:
     await register(hub.http, service_name)
-    assert (await hub.http.get(f"/api/health/services/{service_name}")).status_code == 200
+    for path in (f"services/{service_name}", "services", "", "live", "ready"):
+        old = await hub.http.get(f"/api/health/{path}".rstrip("/"))
+        assert old.status_code == 200
+        assert old.headers["deprecation"]
+        assert old.json().keys() == (await hub.http.get(f"/api/v1/health/{path}".rstrip("/"))).json().keys()
     assert_problem(await hub.http.get("/health/services"), 404, "not_found")

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.architecture.source_tree import ROOT
+from tests.unit.monitoring.infrastructure_text import ENVIRONMENT
+
 TEXT = "version: 1\nendpoints:\n  api: {type: http, url: 'http://${API_HOST}/'}\nservices: {orders: {api: required}}\n"
 
 
@@ -27,6 +30,12 @@ def test_a_right_file_is_counted(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("1 components, 1 services, 0 maintenance, ")
     assert json.loads(validate(path, "--json", API_HOST="h").stdout)["components"] == 1
+
+
+def test_the_example_is_right_also_where_it_changes_rules_that_the_hub_has_by_itself() -> None:
+    result = validate(ROOT / "infrastructure.yaml", **ENVIRONMENT)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("7 components, 5 services, ")
 
 
 def test_a_wrong_file_is_told_of_place_by_place(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from central_hub.cli.session import Failed, Session
+from central_hub.monitoring.default_rules import DEFAULT_RULES
 from central_hub.monitoring.infrastructure_yaml import WrongInfrastructure, read_infrastructure
 from central_hub.settings import process_environment
 
@@ -19,7 +20,7 @@ def validate(session: Session, file: InfrastructureFile) -> None:
     matter.
     """
     try:
-        found = read_infrastructure(file.read_bytes(), process_environment())
+        found = read_infrastructure(file.read_bytes(), process_environment(), DEFAULT_RULES)
     except WrongInfrastructure as error:
         errors = [
             {"line": flaw.place.line, "column": flaw.place.column, "message": flaw.sentence} for flaw in error.flaws

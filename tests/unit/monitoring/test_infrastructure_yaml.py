@@ -54,11 +54,13 @@ def test_a_rule_of_the_hub_is_changed_in_what_is_given_and_no_more() -> None:
     assert rules["config-not-converged"].for_seconds == 300
     assert rules["config-not-converged"].kind is ConditionKind.CONFIG_NOT_CONVERGED
     broker = rules["slow-broker"]
-    assert (broker.severity, broker.states, broker.names) == (
-        Severity.WARNING,
-        {"degraded", "unhealthy"},
-        {"nats", "kafka"},
-    )
+    assert (broker.severity, broker.states, broker.names) == (Severity.WARNING, {"degraded"}, {"nats", "kafka"})
+
+
+def test_the_example_names_at_its_top_every_variable_that_must_be_set() -> None:
+    head, _, rest = EXAMPLE.decode().partition("\nversion:")
+    named = set(re.findall(r"\b([A-Z][A-Z_]+)=\S", head)) - {"CENTRAL_HUB_INFRASTRUCTURE_FILE"}
+    assert named == set(re.findall(r"\$\{([A-Z_]+)\}", rest)) == set(ENVIRONMENT)
 
 
 def test_a_rule_can_be_turned_off_and_another_condition_replaces_all_of_the_one_before() -> None:

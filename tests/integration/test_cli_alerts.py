@@ -39,6 +39,16 @@ async def test_open_alerts_are_listed_with_who_is_told_of_them(cli: Run, hub: Ru
     assert [alert["subject"] for alert in only.json] == ["billing"]
 
 
+async def test_a_typo_is_wrong_usage_and_a_name_that_is_also_a_command_is_none(cli: Run, hub: RunningHub) -> None:
+    await store_of(hub, "test")
+    found = await cli("alerts", "--subject", "test", "--json")
+    assert [alert["subject"] for alert in found.json] == ["test"]
+    wrong = await cli("alerts", "tset", "log")
+    assert (wrong.code, "No such command 'tset'" in wrong.err) == (2, True)
+    assert (await cli("alerts", "--severity", "bad")).code == 2
+    assert (await cli("alerts", "--state", "bad")).code == 2
+
+
 async def test_the_beginning_of_an_id_is_enough(cli: Run, hub: RunningHub) -> None:
     alert, _ = await store(hub, id="aa00000000000001"), await store(hub, id="ab00000000000001", subject="nats")
     done = await cli("alerts", "ack", "aa", "-m", "I am on it")

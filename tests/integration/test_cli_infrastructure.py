@@ -57,12 +57,14 @@ async def test_the_list_is_shown_by_default(cli: Run, watched: RunningHub) -> No
 async def test_a_file_that_is_not_right_any_more_is_warned_of(
     cli: Run, watched: RunningHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watched.service.monitoring, "why_refused", lambda: "line 7: there is no component dbb")
+    monkeypatch.setattr(
+        watched.service.monitoring, "why_refused", lambda: "line 7: there is no component dbb\nline 9: no"
+    )
     shown = await cli("infra")
     assert shown.code == 0
     assert "warning: the file has changed and is not right" in shown.err
-    assert "line 7: there is no component dbb" in shown.err
-    assert (await cli("infra", "--json")).json["error"] == "line 7: there is no component dbb"
+    assert "line 7: there is no component dbb; line 9: no\n" in shown.err
+    assert (await cli("infra", "--json")).json["error"] == "line 7: there is no component dbb\nline 9: no"
 
 
 async def test_one_is_shown_with_its_shape_and_its_history(cli: Run, watched: RunningHub) -> None:
@@ -87,11 +89,18 @@ async def test_a_check_ends_with_what_it_found(cli: Run, watched: RunningHub) ->
     assert (await cli("infra", "check", "zdb", "--url", "http://127.0.0.1:1")).code == 3
 
 
+async def test_a_mistyped_command_is_no_component(cli: Run, watched: RunningHub) -> None:
+    wrong = await cli("infra", "chekc", "zdb")
+    assert (wrong.code, "No such command 'chekc'" in wrong.err) == (2, True)
+    unknown = await cli("infra", "zdbb")
+    assert (unknown.code, "there is no component zdbb" in unknown.err) == (1, True)
+
+
 async def test_top_shows_it_between_the_headline_and_the_services(cli: Run, watched: RunningHub) -> None:
     rows = lines((await cli("top")).out)
-    head = rows.index("COMPONENT TYPE STATE SINCE LATENCY REASON")
-    assert rows[head + 1].startswith("zdb tcp unhealthy, maintenance")
-    assert rows[head + 2].startswith("cache tcp healthy")
+    head = rows.index("COMPONENT STATE SINCE REASON")
+    assert rows[head + 1].startswith("zdb unhealthy, maintenance")
+    assert rows[head + 2].startswith("cache healthy")
     told = (await cli("top", "--json")).json
     assert [each["name"] for each in told["infrastructure"]] == ["zdb", "cache"]
 

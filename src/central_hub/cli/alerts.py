@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
-from typer.core import TyperGroup
 
 from central_hub.cli import notifications
 from central_hub.cli.durations import duration
+from central_hub.cli.groups import ListedByDefault
 from central_hub.cli.hub_client import HubClient
 from central_hub.cli.options import READING
 from central_hub.cli.output import Row
 from central_hub.cli.session import ExitCode, Failed, Session, command, group
+from central_hub.monitoring.rules import Severity
 
 
 def _alert_id(text: str) -> str:
@@ -26,11 +27,10 @@ AlertId = Annotated[
     str, typer.Argument(parser=_alert_id, metavar="ID", help="As `alerts` shows it; the beginning is enough.")
 ]
 State = Annotated[
-    str, typer.Option("--state", metavar="STATE", help="open (pending or firing), pending, firing, resolved or all.")
+    Literal["open", "pending", "firing", "resolved", "all"],
+    typer.Option("--state", help="Only those in this state; open ones are pending or firing."),
 ]
-Severity = Annotated[
-    str | None, typer.Option("--severity", metavar="SEVERITY", help="info, warning or critical.", show_default=False)
-]
+OfSeverity = Annotated[Severity | None, typer.Option("--severity", help="Only of this severity.", show_default=False)]
 Subject = Annotated[
     str | None, typer.Option("--subject", metavar="NAME", help="A component or a service.", show_default=False)
 ]
@@ -47,18 +47,10 @@ _COLUMNS: Final = ("id", "severity", "state", "subject", "environment", "since",
 _SHOWN_ID: Final = 8
 
 
-class _ListedByDefault(TyperGroup):
-    """Without a command of its own it lists."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        is_said = any(argument in self.commands or argument in ("-h", "--help") for argument in args)
-        return super().parse_args(ctx, args if is_said else ["list", *args])
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     sentence = "`alerts`: list what is amiss. Acknowledge and silence alerts, and try channels."
-    alerts = group(app, READING, "alerts", sentence, cls=_ListedByDefault)
+    alerts = group(app, READING, "alerts", sentence, cls=ListedByDefault)
     command(alerts, READING, "list")(list_alerts)
     command(alerts, READING)(ack)
     command(alerts, READING)(silence)
@@ -71,7 +63,7 @@ def register(app: typer.Typer) -> None:
 def list_alerts(
     session: Session,
     state: State = "open",
-    severity: Severity = None,
+    severity: OfSeverity = None,
     subject: Subject = None,
     rule: RuleName = None,
 ) -> None:

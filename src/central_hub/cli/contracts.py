@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from central_hub.cli.document_files import read_file
+from central_hub.cli.groups import ShownByDefault
 from central_hub.cli.key_paths import dotted_pointer
 from central_hub.cli.options import GUARDING, Environment, Service, Yes
 from central_hub.cli.session import ExitCode, Failed, Session, command, group
@@ -30,18 +30,10 @@ _REASONS = {
 }
 
 
-class _ShownByDefault(TyperGroup):
-    """What is no command of its own is the service to show."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        known = args[0] in self.commands or args[0].startswith("-")
-        return super().resolve_command(ctx, args if known else ["show", *args])
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     sentence = "`contracts SERVICE`: show whose settings models a change is held against. Pin and retire builds."
-    contracts = group(app, GUARDING, "contracts", sentence, cls=_ShownByDefault)
+    contracts = group(app, GUARDING, "contracts", sentence, cls=ShownByDefault)
     command(contracts, GUARDING, "show")(show)
     command(contracts, GUARDING)(pin)
     command(contracts, GUARDING)(unpin)

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import typer
-from typer.core import TyperGroup
 
 from central_hub.cli import infrastructure_files
+from central_hub.cli.groups import ListedByDefault, ShownByDefault
 from central_hub.cli.options import READING
 from central_hub.cli.output import Row
 from central_hub.cli.session import ExitCode, Failed, Session, command, group
@@ -24,30 +24,17 @@ Limit = Annotated[
     int, typer.Option("--limit", "-n", min=1, max=200, metavar="N", help="How many of its last transitions.")
 ]
 
-COLUMNS: Final = ("component", "type", "state", "since", "latency", "reason")
+_COLUMNS: Final = ("component", "type", "state", "since", "latency", "reason")
 
 
-class _ShownByDefault(TyperGroup):
-    """What is no command of its own is the component to show; nothing at all is the list."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        shared = {name: not getattr(option, "is_flag", False) for option in self.params for name in option.opts}
-        at = 0
-        while at < len(args) and (name := args[at].partition("=")[0]) in shared:
-            at += 1 + (shared[name] and "=" not in args[at])
-        if at >= len(args) or (args[at].startswith("-") and args[at] not in ctx.help_option_names):
-            args = [*args[:at], "list", *args[at:]]
-        return super().parse_args(ctx, args)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        known = args[0] in self.commands or args[0].startswith("-")
-        return super().resolve_command(ctx, args if known else ["show", *args])
+class _ListedOrShown(ShownByDefault, ListedByDefault):
+    """Nothing at all is the list, what is no command is the component to show."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     sentence = "`infra`, `infra NAME`: show how what is under the services is, check it, and validate its file."
-    infra = group(app, READING, "infra", sentence, cls=_ShownByDefault)
+    infra = group(app, READING, "infra", sentence, cls=_ListedOrShown)
     command(infra, READING, "list")(list_)
     command(infra, READING)(show)
     command(infra, READING)(check)
@@ -58,13 +45,12 @@ def list_(session: Session, state: State = None, section: InSection = None) -> N
     """List every component with its state, since when, and why."""
     told = session.hub.get("/infrastructure/", state=state, section=section).value
     if told["error"] is not None:
-        session.output.warn(
-            f"the file has changed and is not right, so that what it said before holds: {told['error']}"
-        )
+        why = told["error"].replace("\n", "; ")
+        session.output.warn(f"the file has changed and is not right, so that what it said before holds: {why}")
     if session.output.as_json:
         session.output.json(told)
     elif told["components"]:
-        session.output.table(COLUMNS, [component_row(component) for component in told["components"]], style_of=style_of)
+        session.output.table(_COLUMNS, [_row(component) for component in told["components"]], style_of=style_of)
     else:
         session.output.note("no component: the hub watches what the file of CENTRAL_HUB_INFRASTRUCTURE_FILE names")
 
@@ -75,7 +61,7 @@ def show(session: Session, name: Name, limit: Limit = 20) -> None:
     if session.output.as_json:
         session.output.json(told)
         return
-    session.output.table(COLUMNS, [component_row(told)], style_of=style_of)
+    session.output.table(_COLUMNS, [_row(told)], style_of=style_of)
     session.output.text("")
     shape = {"connection": told["connection"], "probe": told["probe"], "depends_on": told["depends_on"]}
     session.output.document({key: value for key, value in shape.items() if value})
@@ -99,19 +85,21 @@ def check(session: Session, name: Name) -> None:
         raise Failed(f"{told['name']} {what}: {result['reason'] or 'no reason is known'}", code=ExitCode.REFUSED)
 
 
-def component_row(component: Mapping[str, Any]) -> Row:
-    """A component as a row of `COLUMNS`."""
-    state = component["state"] or "not probed"
-    if component["maintenance"] is not None:
-        state += ", maintenance"
+def _row(component: Mapping[str, Any]) -> Row:
     return (
         component["name"],
         component["type"],
-        state,
+        shown_state(component),
         component["since"] or "",
         _latency(component),
         (component["reason"] or "") if component["state"] else "",
     )
+
+
+def shown_state(component: Mapping[str, Any]) -> str:
+    """The state of a component, and whether it is worked on."""
+    state = component["state"] or "not probed"
+    return state if component["maintenance"] is None else f"{state}, maintenance"
 
 
 def _latency(told: Mapping[str, Any]) -> str:

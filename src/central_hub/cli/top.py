@@ -12,8 +12,7 @@ import typer
 from central_hub.cli.alerts import listed as listed_alerts
 from central_hub.cli.discovering import AnyEnvironment, listed
 from central_hub.cli.hub_client import HubClient
-from central_hub.cli.infra import COLUMNS as _COMPONENTS
-from central_hub.cli.infra import component_row
+from central_hub.cli.infra import shown_state
 from central_hub.cli.legible import visible
 from central_hub.cli.options import READING
 from central_hub.cli.output import Row
@@ -26,6 +25,7 @@ from central_hub_client.wire import HealthState
 Every = Annotated[float, typer.Option("--every", min=0.2, metavar="SECONDS", help="How often it looks.")]
 Once = Annotated[bool, typer.Option("--once", help="Look once and end; so it is where the output is no terminal.")]
 
+_COMPONENTS: Final = ("component", "state", "since", "reason")
 _SERVICES: Final = ("service", "environment", "state", "instances", "revision", "applied", "p99", "reason")
 _INSTANCES: Final = ("service", "environment", "instance", "state", "url", "last seen")
 _SEVERITIES: Final = ("critical", "warning", "info")
@@ -112,7 +112,9 @@ def _print(session: Session, picture: Picture) -> None:
     for line, style in _headlines(session, picture):
         output.text(line, style)
     if picture.infrastructure:
-        output.table(_COMPONENTS, [component_row(component) for component in picture.infrastructure], style_of=style_of)
+        output.table(
+            _COMPONENTS, [_component_row(component) for component in picture.infrastructure], style_of=style_of
+        )
         output.text("")
     if picture.services:
         output.table(_SERVICES, [_service_row(service) for service in picture.services], style_of=style_of)
@@ -139,6 +141,12 @@ def _headlines(session: Session, picture: Picture) -> Iterator[tuple[str, str]]:
     if len(loud) > _ALERTS:
         yield f"and {len(loud) - _ALERTS} more alerts: central-hub alerts", "yellow"
     yield "", ""
+
+
+def _component_row(component: dict[str, Any]) -> Row:
+    """What fits into 80 columns; `infra` has the rest."""
+    reason = "" if component["state"] in (None, HealthState.HEALTHY) else component["reason"] or ""
+    return component["name"], shown_state(component), component["since"] or "", reason
 
 
 def _service_row(service: dict[str, Any]) -> Row:
@@ -203,12 +211,14 @@ def _screen(session: Session, picture: Picture | None, lost: str, height: int) -
         lines.append(Text(f"{time.strftime('%H:%M:%S')}  {visible(lost)}: what it last said stays below", "bold red"))
     if picture is None:
         return Group(*lines)
-    lines += [Text(visible(line), style) for line, style in _headlines(session, picture)]
+    # Each is one line, or the services would be pushed out of the screen.
+    headlines = _headlines(session, picture)
+    lines += [Text(visible(line), style, no_wrap=True, overflow="ellipsis") for line, style in headlines]
     room = max(3, height - _HEADLINES - len(lines))
     instances = [instance for instance in picture.instances if _is_worth_a_line(instance)]
     if picture.infrastructure:
         for_components = min(len(picture.infrastructure), max(2, room // 3))
-        rows = [component_row(component) for component in picture.infrastructure]
+        rows = [_component_row(component) for component in picture.infrastructure]
         lines += [_table(_COMPONENTS, rows, for_components), Text("")]
         room = max(3, room - for_components - 3)
     for_services = room - min(len(instances), room // 2)

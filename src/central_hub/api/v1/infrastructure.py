@@ -81,7 +81,7 @@ def routes(hub: CentralHubService) -> APIRouter:
 def _find(hub: CentralHubService, name: str) -> Component:
     component = hub.monitoring.infrastructure().components.get(name)
     if component is None:
-        raise NotFound("there is no such component in the file of the infrastructure")
+        raise NotFound(f"there is no component {name} in infrastructure.yaml: GET /infrastructure/ lists them")
     return component
 
 

@@ -87,6 +87,16 @@ class HealthState(StrEnum):
     EXPIRED = "expired"
 
 
+WORST_FIRST: Final = (
+    HealthState.UNHEALTHY,
+    HealthState.EXPIRED,
+    HealthState.DEGRADED,
+    HealthState.STARTING,
+    HealthState.DRAINING,
+    HealthState.HEALTHY,
+)
+
+
 def is_service_name(name: str) -> bool:
     """Whether `name` may name a service (`_global` is not a service, and path words are reserved)."""
     return _SERVICE_NAME.match(name) is not None and name not in RESERVED_SERVICE_NAMES

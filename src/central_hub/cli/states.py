@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from central_hub_client.wire import HealthState
+from central_hub_client.wire import WORST_FIRST, HealthState
 
 _STYLES: Final[dict[str, str]] = {
     HealthState.HEALTHY: "green",
@@ -12,14 +12,6 @@ _STYLES: Final[dict[str, str]] = {
     HealthState.UNHEALTHY: "bold red",
     HealthState.EXPIRED: "red",
 }
-WORST_FIRST: Final = (
-    HealthState.UNHEALTHY,
-    HealthState.EXPIRED,
-    HealthState.DEGRADED,
-    HealthState.STARTING,
-    HealthState.DRAINING,
-    HealthState.HEALTHY,
-)
 
 
 def style_of(shown: str) -> str:

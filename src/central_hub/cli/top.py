@@ -18,9 +18,9 @@ from central_hub.cli.options import READING
 from central_hub.cli.output import Row
 from central_hub.cli.service_health import services_health
 from central_hub.cli.session import Session, command
-from central_hub.cli.states import WORST_FIRST, badness, style_of
+from central_hub.cli.states import badness, style_of
 from central_hub_client.errors import CentralHubError, HubUnavailable, HubUnreachable, NotFound
-from central_hub_client.wire import HealthState
+from central_hub_client.wire import WORST_FIRST, HealthState
 
 Every = Annotated[float, typer.Option("--every", min=0.2, metavar="SECONDS", help="How often it looks.")]
 Once = Annotated[bool, typer.Option("--once", help="Look once and end; so it is where the output is no terminal.")]

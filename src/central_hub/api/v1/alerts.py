@@ -11,14 +11,14 @@ from typing import Annotated, Any, Final, TypeVar
 import orjson
 from fastapi import APIRouter, Depends, Query, Response
 
-from central_hub.api.auth import check_environment, needs
+from central_hub.api.auth import authorise_for_the_fleet, check_environment, needs
 from central_hub.api.body import JSON, Body, strict_body
 from central_hub.api.v1.bodies import Acknowledgement, NewSilence, TriedChannel, parse
 from central_hub.api.v1.openapi import PROBLEMS, request_body
 from central_hub.api.v1.openapi_alerts import ALERT, ALERTS, SILENCE, SILENCES, TRIED
 from central_hub.api.v1.queries import AlertsQuery, NoQuery
 from central_hub.audit.chain import rfc3339
-from central_hub.errors import Forbidden, InvalidRequest, NotFound
+from central_hub.errors import InvalidRequest, NotFound
 from central_hub.monitoring.alert_desk import no_alert
 from central_hub.monitoring.condition import ConditionKind
 from central_hub.security.tokens import Grant, Verb
@@ -71,7 +71,7 @@ def routes(hub: CentralHubService) -> APIRouter:
         if silence is None or not _covers_silence(grant, silence):
             raise NotFound("there is no such silence, or it has ended")
         if not silence.environment:
-            _check_fleet(grant)
+            authorise_for_the_fleet(grant)
         await desk.end_silence(silence.id, by=grant.name)
         return Response(status_code=204)
 
@@ -82,7 +82,7 @@ def routes(hub: CentralHubService) -> APIRouter:
         It is tried once. 404 where there is no such channel.
         """
         asked = parse(TriedChannel, body.value)
-        _check_fleet(grant)
+        authorise_for_the_fleet(grant)
         tried = await hub.notifier.send_test(asked.channel, by=grant.name, hub=hub.tail.snapshot.hub_id)
         return _answer({"id": tried.id, "delivered": tried.delivered, "reason": tried.reason})
 
@@ -119,7 +119,7 @@ def routes(hub: CentralHubService) -> APIRouter:
     async def to_change(grant: Grant, alert_id: str) -> Alert:
         alert = await covered(grant, alert_id)
         if alert.kind not in OF_SERVICES:
-            _check_fleet(grant)
+            authorise_for_the_fleet(grant)
         return alert
 
     return router
@@ -137,11 +137,6 @@ def _covers(grant: Grant, alert: Alert) -> bool:
 def _covers_silence(grant: Grant, silence: Silence) -> bool:
     """Only what is about a service has an environment."""
     return not silence.environment or silence.subject is None or grant.covers(silence.subject, silence.environment)
-
-
-def _check_fleet(grant: Grant) -> None:
-    if not grant.covers_everything:
-        raise Forbidden("this concerns the whole fleet: it takes a token for every service (*) and environment (*)")
 
 
 def _until(asked: NewSilence, now: datetime) -> datetime:

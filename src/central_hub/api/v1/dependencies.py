@@ -5,12 +5,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from central_hub.api.auth import needs
-from central_hub.api.v1.infrastructure import ComponentPath
+from central_hub.api.v1.infrastructure import ComponentPath, find_component
 from central_hub.api.v1.openapi import PROBLEMS
 from central_hub.api.v1.openapi_dependencies import DEPENDENTS, IMPACT
 from central_hub.api.v1.queries import NoQuery
 from central_hub.api.v1.scene import Scene, answer, node_to_json, scene_of
-from central_hub.errors import NotFound
 from central_hub.monitoring.dependencies import Dependent, component
 from central_hub.monitoring.impact import impact_of
 from central_hub.security.tokens import Grant, Verb
@@ -65,8 +64,7 @@ def routes(hub: CentralHubService) -> APIRouter:
 
 
 async def _scene(hub: CentralHubService, grant: Grant, name: str) -> Scene:
-    if name not in hub.monitoring.infrastructure().components:
-        raise NotFound("there is no such component in the file of the infrastructure")
+    find_component(hub, name)
     return await scene_of(hub, grant)
 
 

@@ -48,7 +48,7 @@ def routes(hub: CentralHubService) -> APIRouter:
         _grant: Reader, name: ComponentPath, query: Annotated[TransitionsQuery, Query()]
     ) -> Response:
         """A component: how it is, how it is reached and probed, and how its state came to be."""
-        component = _find(hub, name)
+        component = find_component(hub, name)
         is_stale = hub.monitoring.is_stale
         try:
             transitions = await hub.monitoring.transitions(name, limit=query.limit)
@@ -70,7 +70,7 @@ def routes(hub: CentralHubService) -> APIRouter:
         Whoever asks while one runs, or within a second of its beginning, gets the result of that.
         """
         authorise_for_the_fleet(grant)
-        component = _find(hub, name)
+        component = find_component(hub, name)
         probed = await hub.monitoring.check(name)
         result = {"ok": probed.ok, "reason": probed.reason, "latency_ms": _rounded(probed.latency_ms)}
         return _answer(hub, {**_summary(hub, component, hub.monitoring.targets.get(name)), "result": result})
@@ -78,7 +78,8 @@ def routes(hub: CentralHubService) -> APIRouter:
     return router
 
 
-def _find(hub: CentralHubService, name: str) -> Component:
+def find_component(hub: CentralHubService, name: str) -> Component:
+    """A component of the file. Raises NotFound."""
     component = hub.monitoring.infrastructure().components.get(name)
     if component is None:
         raise NotFound(f"there is no component {name} in infrastructure.yaml: GET /infrastructure/ lists them")

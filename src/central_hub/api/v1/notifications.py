@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Query, Response
 
-from central_hub.api.auth import needs
+from central_hub.api.auth import authorise_for_the_fleet, needs
 from central_hub.api.v1.openapi import PROBLEMS
 from central_hub.api.v1.queries import NoQuery, NotificationsQuery
 from central_hub.audit.chain import rfc3339
-from central_hub.errors import Forbidden, NotFound
+from central_hub.errors import NotFound
 from central_hub.monitoring import notification
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
@@ -44,8 +44,7 @@ def routes(hub: CentralHubService) -> APIRouter:
         found = await hub.notifier.find(notification_id) if _is_id(notification_id) else None
         if found is None or not _covers(grant, found):
             raise NotFound("there is no such notification")
-        if not grant.covers_everything:
-            raise Forbidden("this concerns the whole fleet: it takes a token for every service (*) and environment (*)")
+        authorise_for_the_fleet(grant)
         return _answer(_described(await hub.notifier.redeliver(notification_id)), 202)
 
     return router

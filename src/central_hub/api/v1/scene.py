@@ -19,16 +19,8 @@ from central_hub.security.tokens import Grant
 from central_hub.service import CentralHubService
 from central_hub.situations import health_of, situation_of
 from central_hub.storage.alert_values import AlertState
-from central_hub_client.wire import HUB_STALE, HealthState
+from central_hub_client.wire import HUB_STALE, WORST_FIRST, HealthState
 
-WORST_FIRST: Final = (
-    HealthState.UNHEALTHY,
-    HealthState.EXPIRED,
-    HealthState.DEGRADED,
-    HealthState.STARTING,
-    HealthState.DRAINING,
-    HealthState.HEALTHY,
-)
 AMISS: Final = HARMFUL | {HealthState.EXPIRED}
 _AT_ONCE: Final = 50
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 import httpx2
+import jsonschema_rs
 import pytest
 from nats.aio.client import Client
 
@@ -90,6 +91,19 @@ async def test_what_was_given_up_is_listed_with_its_reason_and_sent_again(
     await eventually(is_sent)
     assert told not in await listed(hub, "dead")
     assert_problem(await redeliver(hub, told), 404, "not_found")
+
+
+async def test_answers_are_what_the_document_of_the_interface_says(hub: RunningHub, database: DatabaseUrls) -> None:
+    told = await give_up(database)
+    paths = (await hub.http.get("/openapi.json")).json()["paths"]
+    answers = {
+        ("get", PATH, "200"): await hub.http.get(PATH, params={"state": "dead"}),
+        ("post", f"{PATH}/{{notification_id}}/redeliver", "202"): await redeliver(hub, told),
+    }
+    for (method, path, status), answer in answers.items():
+        described = paths[path][method]["responses"][status]["content"]["application/json"]["schema"]
+        assert jsonschema_rs.is_valid(described, answer.json()), answer.text
+        assert described["required"]
 
 
 @pytest.mark.parametrize("unknown", ["0" * 32, "a%00b", "x" * 500, "..%2f.."])

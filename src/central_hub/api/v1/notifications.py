@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from central_hub.api.auth import authorise_for_the_fleet, needs
 from central_hub.api.v1.openapi import PROBLEMS
+from central_hub.api.v1.openapi_alerts import NOTIFICATIONS, REDELIVERED
 from central_hub.api.v1.queries import NoQuery, NotificationsQuery
 from central_hub.audit.chain import rfc3339
 from central_hub.errors import NotFound
@@ -28,7 +29,7 @@ def routes(hub: CentralHubService) -> APIRouter:
     """Every route under `/alerts/notifications`."""
     router = APIRouter(prefix="/alerts/notifications", tags=["alerts"], responses=PROBLEMS)
 
-    @router.get("")
+    @router.get("", responses=NOTIFICATIONS)
     async def listed(grant: Reader, query: Annotated[NotificationsQuery, Query()]) -> Response:
         """Notifications in a state, the newest first.
 
@@ -37,7 +38,7 @@ def routes(hub: CentralHubService) -> APIRouter:
         found = await hub.notifier.listed(query.state, limit=query.limit)
         return _answer({"notifications": [_described(one) for one in found if _covers(grant, one)]})
 
-    @router.post("/{notification_id}/redeliver", status_code=202)
+    @router.post("/{notification_id}/redeliver", status_code=202, responses=REDELIVERED)
     async def redeliver(grant: Writer, notification_id: str, _: Annotated[NoQuery, Query()]) -> Response:
         """Send one that was given up again, with the same id, as often as if it were new. Needs a token for every
         service and environment."""

@@ -6,6 +6,7 @@ from central_hub.api.v1.openapi import Responses, object_schema, ok
 from central_hub.monitoring.condition import ConditionKind
 from central_hub.monitoring.rules import Severity
 from central_hub.storage.alert_values import AlertState
+from central_hub.storage.notification_values import NotificationState
 
 _TEXT: Final = {"type": "string"}
 _OPTIONAL: Final = {"type": ["string", "null"]}
@@ -81,3 +82,36 @@ TRIED: Final[Responses] = {
         ),
     )
 }
+
+_NOTIFICATION_FIELDS: Final[dict[str, Any]] = {
+    "id": {**_TEXT, "description": "The same at every attempt; receivers know it as `webhook-id`."},
+    "channel": _TEXT,
+    "state": {"enum": [str(state) for state in NotificationState]},
+    "attempts": {"type": "integer"},
+    "error": {**_OPTIONAL, "description": "Why the last attempt failed."},
+    "created_at": _TIME,
+    "due_at": {**_TIME, "description": "When it is tried next, or was."},
+    "ended_at": {**_OPTIONAL_TIME, "description": "When it was delivered or given up."},
+    "alerts": {
+        "type": "array",
+        "items": object_schema(
+            "id rule severity subject environment",
+            {
+                "id": _TEXT,
+                "rule": _TEXT,
+                "severity": {"enum": [str(severity) for severity in Severity]},
+                "subject": _TEXT,
+                "environment": _OPTIONAL,
+            },
+        ),
+        "description": "What it tells of; empty where another version of the hub has composed it.",
+    },
+}
+_NOTIFICATION: Final = object_schema(" ".join(_NOTIFICATION_FIELDS), _NOTIFICATION_FIELDS)
+NOTIFICATIONS: Final[Responses] = {
+    200: ok(
+        "Notifications in that state, the newest first.",
+        object_schema("notifications", {"notifications": {"type": "array", "items": _NOTIFICATION}}),
+    )
+}
+REDELIVERED: Final[Responses] = {202: ok("It is due again.", _NOTIFICATION)}

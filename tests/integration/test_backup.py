@@ -393,6 +393,8 @@ async def test_a_data_directory_is_backed_up_and_restored_whether_its_hub_runs_o
             assert hub.stdout is not None
             async with asyncio.timeout(60):
                 assert b"listens" in await hub.stdout.readline()
+                said = b"".join([await hub.stdout.readline() for _ in range(3)])
+            assert b"infrastructure  none: let CENTRAL_HUB_INFRASTRUCTURE_FILE name its file" in said
             running = await run_program(("backup", str(directory.parent), "--data-dir", str(directory)), {})
             assert running.code == 0, running.err
             refused = await run_program(("restore", str(copy), "--data-dir", str(directory)), {})

@@ -166,6 +166,10 @@ def _tell(session: Session, settings: "HubSettings", url: str, *, loaded: int | 
     output.text(f"  admin token     in {token_file}")
     if loaded is not None:
         output.text(f"  sample          {loaded} documents loaded" if loaded else "  sample          was there already")
+    file = settings.infrastructure_file
+    output.text(
+        f"  infrastructure  {'none: let CENTRAL_HUB_INFRASTRUCTURE_FILE name its file' if file is None else file}"
+    )
     service = "polygon-historical-downloader" if loaded is not None else "my-service"
     options = _how_to_find(settings)
     output.text("Next, in another terminal:")
@@ -174,6 +178,8 @@ def _tell(session: Session, settings: "HubSettings", url: str, *, loaded: int | 
     output.text(f"  {program} watch {service}{options}")
     output.text(f"  {program} set {service} operational.batch_size=200 -m 'try it'{options}")
     output.text(f"  {program} history {service}{options}")
+    if file is not None:
+        output.text(f"  {program} infra{options}")
     output.text("Ctrl-C stops it.")
 
 

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import errno
+import os
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
@@ -195,17 +197,30 @@ def _text(path: Path | None) -> str | None:
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[asyncio.Event]:
-    """An event that is set by Ctrl-C and SIGTERM, also while starting."""
+    """An event that is set by Ctrl-C, SIGTERM and a terminal that is closed, also while starting."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    caught = (signal.SIGINT, signal.SIGTERM)
+    caught = [signal.SIGINT, signal.SIGTERM]
     for number in caught:
         loop.add_signal_handler(number, stop.set)
+    # Under nohup it is ignored, and stays so. Otherwise it would end this process and leave the servers behind.
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        caught.append(signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGHUP, _hang_up, stop)
     try:
         yield stop
     finally:
         for number in caught:
             loop.remove_signal_handler(number)
+
+
+def _hang_up(stop: asyncio.Event) -> None:
+    # What is written to a terminal that is gone is an error, also to a log that tells how the hub stops.
+    with Path(os.devnull).open("wb") as nowhere:
+        for stream in (1, 2):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(nowhere.fileno(), stream)
+    stop.set()
 
 
 class _Server(BoundedServer):

@@ -19,6 +19,8 @@ __all__ = ["cli"]
 
 CENTRAL_HUB = Path(sys.executable).with_name("central-hub")
 SECONDS = 30
+_SENT_WITH = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""Colours and the like."""
 
 
 async def make_fleet(hub: RunningHub, service: str) -> None:
@@ -86,22 +88,35 @@ async def test_on_a_terminal_it_looks_again_and_again_until_ctrl_c(hub: RunningH
         os.close(leader)
 
 
-def _start(hub: RunningHub, terminal: int) -> subprocess.Popen[bytes]:
+async def test_on_a_narrow_terminal_a_long_reason_hides_no_state(hub: RunningHub) -> None:
+    for number in range(3):
+        await beat(hub.http, await register(hub.http, "narrow", f"n{number}"), state="unhealthy")
+    leader, follower = pty.openpty()
+    program = _start(hub, follower, columns=72)
+    os.close(follower)
+    try:
+        await asyncio.to_thread(_read_until, leader, "STATE", re.compile(r"narrow +default +unhealthy +0 of 3"))
+    finally:
+        program.kill()
+        os.close(leader)
+
+
+def _start(hub: RunningHub, terminal: int, *, columns: int = 200) -> subprocess.Popen[bytes]:
     variables = {"CENTRAL_HUB_URL": hub.url, "CENTRAL_HUB_TOKEN": hub.token, "TERM": "xterm"}
     return subprocess.Popen(
         [CENTRAL_HUB, "top", "--every", "0.2"],
         stdin=terminal,
         stdout=terminal,
         stderr=subprocess.STDOUT,
-        env=os.environ | variables | {"COLUMNS": "200", "LINES": "60"},
+        env=os.environ | variables | {"COLUMNS": str(columns), "LINES": "60"},
         start_new_session=True,
     )
 
 
-def _read_until(terminal: int, *words: str) -> None:
+def _read_until(terminal: int, *words: str | re.Pattern[str]) -> None:
     """Read what is shown until all of these have been."""
     seen, deadline = "", time.monotonic() + SECONDS
-    while not all(word in seen for word in words):
+    while not all(re.search(word, _SENT_WITH.sub("", seen)) for word in words):
         assert time.monotonic() < deadline, seen[-2000:]
         if select.select([terminal], [], [], 0.2)[0]:
             seen += os.read(terminal, 65_536).decode(errors="replace")

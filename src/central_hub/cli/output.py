@@ -5,6 +5,7 @@ On a terminal, tables and colours; in a pipe, plain aligned text; with `--json`,
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -46,15 +47,18 @@ class Output:
         self, columns: Sequence[str], rows: Sequence[Row], *, style_of: Callable[[str], str] = lambda _: ""
     ) -> None:
         """Print rows under headings. On a terminal long cells are folded, and states have the style that they are of;
-        nothing is ever cut off."""
+        where it is too narrow for that, long cells stand below their row. Nothing is ever cut off."""
         lines = [[column.upper() for column in columns], *([visible(cell) for cell in row] for row in rows)]
-        widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
-        least = sum(min(width, _FOLDED_FROM) + len(_GAP) for width in widths)
-        if self._console is None or self._console.width < least:
-            for line in lines:
-                padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-                _print(_GAP.join(padded).rstrip(), sys.stdout)
+        if self._console is None:
+            _print_aligned(lines)
             return
+        if _least_width(lines) > self._console.width:
+            filled = [index for index in range(len(columns)) if not rows or any(row[index] for row in rows)]
+            lines = [[line[index] for index in filled] for line in lines]
+        if _least_width(lines) > self._console.width:
+            _print_stacked(lines, self._console.width)
+            return
+        widths = _widths(lines)
         from rich.table import Table
         from rich.text import Text
 
@@ -134,6 +138,34 @@ class Output:
         console = Console()
         # NO_COLOR asks for no colours; Rich would still send bold and dim.
         return Console(color_system=None) if console.no_color else console
+
+
+def _widths(lines: Sequence[Row]) -> list[int]:
+    return [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+
+
+def _least_width(lines: Sequence[Row]) -> int:
+    return sum(min(width, _FOLDED_FROM) + len(_GAP) for width in _widths(lines))
+
+
+def _print_aligned(lines: Sequence[Row]) -> None:
+    widths = _widths(lines)
+    for line in lines:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        _print(_GAP.join(padded).rstrip(), sys.stdout)
+
+
+def _print_stacked(lines: Sequence[Row], console_width: int) -> None:
+    """Each row with its long cells below it, one a line, named and folded."""
+    widths = _widths(lines)
+    short = [index for index, width in enumerate(widths) if width <= _FOLDED_FROM]
+    for line in lines:
+        _print(_GAP.join(line[index].ljust(widths[index]) for index in short).rstrip(), sys.stdout)
+        for index, cell in enumerate(line):
+            if index not in short and cell and line is not lines[0]:
+                named = f"{_GAP}{lines[0][index].lower()}: {cell}"
+                folded = textwrap.wrap(named, console_width - 1, subsequent_indent=_GAP * 2, break_on_hyphens=False)
+                _print("\n".join(folded), sys.stdout)
 
 
 def _rewrite(line: str) -> None:

@@ -236,7 +236,9 @@ def _table(columns: Row, rows: list[Row], most: int) -> Any:
     table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
     state = columns.index("state")
     for column in columns:
-        table.add_column(column.upper(), no_wrap=True, overflow="ellipsis")
+        # What is left for it, and not what others need: a reason may be of any length.
+        ratio = 1 if column == "reason" else None
+        table.add_column(column.upper(), no_wrap=True, overflow="ellipsis", ratio=ratio)
     for row in rows[:most]:
         style = style_of(row[state])
         table.add_row(

@@ -31,6 +31,8 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,98}[a-z0-9])?\Z")
 _HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}\Z")
 _BROKER: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}\Z")
 _URL: Final = re.compile(r"https?://[^\s/?#]+\S*\Z")
+A_YEAR: Final = 366 * 86_400
+"""In seconds. What no time can be reckoned with would stop all alerts, not those of its rule alone."""
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:[Zz]|[+-]\d\d:\d\d)\Z")
 
 
@@ -260,8 +262,8 @@ class Rule(_Part):
         description="The sentence that is sent, with {subject}, {state}, {environment}, {reason}, {since}, {severity},"
         " {rule} and {affected} in it.",
     )
-    for_seconds: float = Field(default=0.0, ge=0, description="How long it lasts before it is told.")
-    cooldown_seconds: float = Field(default=300.0, ge=0, description="How long the same is not told again.")
+    for_seconds: float = Field(default=0.0, ge=0, le=A_YEAR, description="How long it lasts before it is told.")
+    cooldown_seconds: float = Field(default=300.0, ge=0, le=A_YEAR, description="How long the same is not told again.")
     labels: Labels = Field(default_factory=dict, description="Labels of the alert.")
     notify: list[str] = Field(default_factory=lambda: ["log"], description="The channels that it is sent to.")
     enabled: bool = Field(default=True, description="Whether it counts.")

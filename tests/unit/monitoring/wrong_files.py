@@ -90,6 +90,8 @@ WRONG = [
     (RULES + "infrastructure-down: {when: {infrastructure: [], names: [▸x]}}", ["there is no component of this name"]),
     (RULES + "infrastructure-down: {when: {audit_broken: ▸false}}", ["must be true"]),
     (RULES + "infrastructure-down: {for_seconds: ▸-1}", ["must be at least 0"]),
+    (RULES + "infrastructure-down: {for_seconds: ▸1.0e+300}", ["must be at most 31622400"]),
+    (RULES + "infrastructure-down: {cooldown_seconds: ▸90000000000}", ["must be at most 31622400"]),
     (RULES + "infrastructure-down: {summary: ▸'{x}'}", ["only knows {subject}, {state}"]),
     (RULES + "infrastructure-down: {summary: ▸'{subject.a}'}", ["only knows"]),
     (RULES + "infrastructure-down: {summary: ▸'{since:>9}'}", ["only knows"]),

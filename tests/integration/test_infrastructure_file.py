@@ -1,6 +1,7 @@
 """infrastructure.yaml under a hub that runs: taken over when it is right, and never a credential of it shown."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -154,6 +155,21 @@ async def test_a_file_that_is_still_being_written_is_not_read_half(running: Runn
     assert file.error is None
 
 
+async def test_a_pipe_in_the_place_of_the_file_is_refused_and_the_next_file_is_taken(
+    running: RunningHub, path: Path, start_hub: StartHub
+) -> None:
+    file = running.service.infrastructure
+    write(path, None)
+    os.mkfifo(path)
+    await until(lambda: file.error is not None)
+    assert file.error == "the file cannot be read: it is no regular file; what it said before goes on"
+    with pytest.raises(StartupRefused, match="it is no regular file"):
+        await start_hub(infrastructure_file=path)
+    write(path, None)
+    write(path, TEXT + ONE_MORE)
+    await until(lambda: "more" in file.current.components)
+
+
 async def test_what_only_looks_different_is_told_to_nobody(running: RunningHub, path: Path) -> None:
     file = running.service.infrastructure
     heard: list[Infrastructure] = []
@@ -188,7 +204,7 @@ async def test_no_answer_and_no_log_line_has_a_credential_in_it(
 ) -> None:
     document = (await running.http.get("/openapi.json")).json()
     said = [str(document)]
-    names = {"name": "orders", "service": "one", "instance_id": "one", "token_id": "one"}
+    names = dict.fromkeys(("service", "instance_id", "token_id", "alert_id"), "one") | {"name": "orders"}
     for text in (TEXT, TEXT + f"  x: {{type: nats, password: {SECRET}, host: '${{ORDERS_PASSWORD}} x'}}\n"):
         write(path, text)
         await until(lambda text=text: (running.service.infrastructure.error is None) == (text == TEXT))

@@ -169,6 +169,8 @@ async def test_redis_is_asked_over_tls(probes: Probes, redis: ProbedServer) -> N
     misnamed = await probes.ask(component("redis", {"ca_file": redis.ca_file}, **(secured | {"host": "localhost"})))
     assert misnamed == Probed(False, "its certificate is not trusted")
     nowhere = await probes.ask(component("redis", {"ca_file": "/nowhere/ca.pem"}, **secured))
+    endless = await probes.ask(component("redis", {"ca_file": "/dev/zero"}, **secured))
+    assert endless == Probed(None, "the file of certificate authorities cannot be read: /dev/zero")
     assert nowhere == Probed(None, "the file of certificate authorities cannot be read: /nowhere/ca.pem")
 
 

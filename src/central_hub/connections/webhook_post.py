@@ -25,6 +25,7 @@ from central_hub.connections.pinned_request import (
     pinned_request,
     read_a_little,
 )
+from central_hub.connections.plain_file import check_is_file
 from central_hub.connections.probed_address import why_private, why_refused
 
 TIMEOUT_SECONDS: Final = 10.0
@@ -92,6 +93,7 @@ def _why_not(address: str, *, allow_private: bool) -> str | None:
 def _authorities(ca_file: str) -> ssl.SSLContext:
     # Read each time: the file may have been replaced.
     try:
+        check_is_file(ca_file)
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # SSLError is one
         raise NotPosted(f"the ca_file {ca_file} cannot be read as certificates") from error

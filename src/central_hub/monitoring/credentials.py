@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from central_hub.connections.plain_file import read_file
 from central_hub_client.references import KEY
 
 MAX_FILE_BYTES: Final = 64 * 1024
@@ -47,8 +48,7 @@ class Credentials:
 def _contents(reference: str) -> str:
     """What a file holds, without the end of its last line, which editors and tools put there."""
     try:
-        with Path(unquote(urlsplit(reference).path)).open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        content = read_file(Path(unquote(urlsplit(reference).path)), MAX_FILE_BYTES + 1)
         text = content.decode()
     except OSError as error:
         raise CredentialMissing(f"{reference}: {error.strerror}") from None

@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from central_hub.connections.plain_file import read_file
 from central_hub.errors import StartupRefused
 from central_hub.monitoring.infrastructure import Infrastructure
 from central_hub.monitoring.infrastructure_yaml import (
@@ -123,7 +124,6 @@ class InfrastructureFile:
 def _content(path: Path) -> bytes | str:
     """What is in the file, or why it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+        return read_file(path, MAX_BYTES + 1)
     except OSError as error:
         return f"the file cannot be read: {error.strerror}"

@@ -1,5 +1,6 @@
 """References become values at the moment of use, and no error shows one."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def test_a_file_is_read_anew_at_every_use_and_without_the_end_of_its_line(tmp_pa
         ("env://EMPTY", "env://EMPTY: the environment variable is not set"),
         ("file:///nowhere/at/all", "file:///nowhere/at/all: No such file or directory"),
         ("file:///", "file:///: Is a directory"),
+        ("file:///dev/zero", "file:///dev/zero: it is no regular file"),
         ("file:///a%00b", "file:///a%00b: the file is not UTF-8, or has no such name"),
         ("vault://a#b", "vault://a#b: only env:// and file:// can be resolved here"),
     ],
@@ -55,3 +57,11 @@ def test_a_file_that_holds_no_credential_is_refused_without_a_word_of_it(tmp_pat
         Credentials({}).reveal({"p": reference(path.as_uri())})
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_that_nobody_writes_to_keeps_nobody_waiting(tmp_path: Path) -> None:
+    path = tmp_path / "p"
+    os.mkfifo(path)
+    with pytest.raises(CredentialMissing, match="no regular file"):
+        Credentials({}).reveal({"p": reference(path.as_uri())})

@@ -12,6 +12,7 @@ from typing import Final
 from central_hub.connections.health_probe import Probed, addresses_of
 from central_hub.connections.name_resolver import NameResolver
 from central_hub.connections.pinned_request import MAX_ADDRESSES
+from central_hub.connections.plain_file import check_is_file
 from central_hub.monitoring.probes.options import ProbeOptions
 
 LARGEST_LINE_BYTES: Final = 64 * 1024
@@ -85,6 +86,7 @@ def tls_context(options: ProbeOptions, *, whatever_the_name: bool = False) -> ss
     if options.ca_file is None:
         return _trusting(None, 0, whatever_the_name)
     try:
+        check_is_file(options.ca_file)
         return _trusting(options.ca_file, Path(options.ca_file).stat().st_mtime_ns, whatever_the_name)
     except OSError:  # of which ssl.SSLError, for what is no certificate
         raise Found(None, f"the file of certificate authorities cannot be read: {options.ca_file}") from None

@@ -97,6 +97,21 @@ async def test_who_may_not_read_a_service_hears_nothing_of_its_alerts(hub: Runni
             assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(404, "not_found")}
 
 
+async def test_no_page_tells_that_there_is_an_alert_of_somebody_else(hub: RunningHub) -> None:
+    for _ in range(3):
+        await store_of(hub, "orders")
+    mine = [await store_of(hub, "billing", "staging"), await store_of(hub, "billing-2"), await store(hub)]
+    await store_of(hub, "billing-22")
+    token = await hub.new_token(services=["bill*ing", "billing-2"], environments=["default", "st*"])
+    async with hub.client(token) as client:
+        for query in ({"subject": "orders"}, {"subject": "orders", "severity": "critical", "environment": "default"}):
+            answer = await client.get("/api/v1/alerts", params=query | {"limit": "1"})
+            assert answer.json() == {"alerts": [], "next": None}, query
+        answer = await client.get("/api/v1/alerts", params={"limit": 4})
+    assert [alert["id"] for alert in answer.json()["alerts"]] == [alert.id for alert in reversed(mine)]
+    assert answer.json()["next"] is None
+
+
 async def test_what_concerns_the_whole_fleet_takes_a_token_for_all_of_it(hub: RunningHub) -> None:
     down, of_billing = await store(hub), await store_of(hub, "billing")
     some = await hub.new_token(verbs=["read", "write"], services=["billing"])

@@ -10,7 +10,7 @@ from central_hub.connections.database import Database
 from central_hub.errors import InvalidRequest, NotFound
 from central_hub.storage import alerts, silences
 from central_hub.storage.alert_values import Alert, Silence
-from central_hub.storage.alerts import Place, Wanted
+from central_hub.storage.alerts import Covered, Place, Wanted
 
 log = structlog.get_logger()
 
@@ -22,10 +22,10 @@ class AlertDesk:
         self._database = database
         self._clock = clock
 
-    async def listed(self, wanted: Wanted, *, after: Place | None, limit: int) -> Sequence[Alert]:
+    async def listed(self, wanted: Wanted, covered: Covered, *, after: Place | None, limit: int) -> Sequence[Alert]:
         """Alerts, the latest to begin first. Raises StoreUnavailable."""
         async with self._database.reading() as connection:
-            return await alerts.listed(connection, wanted, after=after, limit=limit)
+            return await alerts.listed(connection, wanted, covered, after=after, limit=limit)
 
     async def find(self, alert_id: str) -> Alert:
         """One alert. Raises NotFound, StoreUnavailable."""

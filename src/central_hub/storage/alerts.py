@@ -1,5 +1,6 @@
 """All rows of alerts. The caller owns the transaction."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -27,6 +28,16 @@ class Wanted:
     subject: str | None = None
     rule: str | None = None
     environment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """Of the alerts about services, which are of these `kinds`, those that fit one of the names of each; in a name `*`
+    stands for anything. Of the others all."""
+
+    kinds: Collection[str]
+    services: Sequence[str]
+    environments: Sequence[str]
 
 
 async def to_decide(
@@ -73,9 +84,17 @@ async def find(connection: AsyncConnection, alert_id: str) -> Alert | None:
     return None if row is None else _alert(row)
 
 
-async def listed(connection: AsyncConnection, wanted: Wanted, *, after: Place | None, limit: int) -> Sequence[Alert]:
+async def listed(
+    connection: AsyncConnection, wanted: Wanted, covered: Covered, *, after: Place | None, limit: int
+) -> Sequence[Alert]:
     """Alerts, the latest to begin first, those behind a place in that order."""
-    statement = sa.select(alerts).order_by(alerts.c.since.desc(), alerts.c.id.desc()).limit(limit)
+    is_covered = _fits(alerts.c.subject, covered.services) & _fits(alerts.c.environment, covered.environments)
+    statement = (
+        sa.select(alerts)
+        .where(alerts.c.kind.not_in(covered.kinds) | is_covered)
+        .order_by(alerts.c.since.desc(), alerts.c.id.desc())
+        .limit(limit)
+    )
     for name in ("state", "severity", "subject", "rule", "environment"):
         if (value := getattr(wanted, name)) is not None:
             statement = statement.where(alerts.c[name] == value)
@@ -117,6 +136,13 @@ async def forget_resolved(connection: AsyncConnection, now: datetime, age: timed
     await connection.execute(
         sa.delete(alerts).where(alerts.c.state == AlertState.RESOLVED, alerts.c.resolved_at < now - age)
     )
+
+
+def _fits(column: sa.Column[str], names: Sequence[str]) -> sa.ColumnElement[bool]:
+    if "*" in names:
+        return sa.true()
+    patterns = [re.sub(r"[\\%_]", r"\\\g<0>", name).replace("*", "%") for name in names]
+    return sa.or_(sa.false(), *(column.like(pattern, escape="\\") for pattern in patterns))
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(Alert))

@@ -24,7 +24,7 @@ from central_hub.monitoring.condition import ConditionKind
 from central_hub.security.tokens import Grant, Verb
 from central_hub.service import CentralHubService
 from central_hub.storage.alert_values import Affected, Alert, AlertState, Silence
-from central_hub.storage.alerts import Place, Wanted
+from central_hub.storage.alerts import Covered, Place, Wanted
 
 Reader = Annotated[Grant, Depends(needs(Verb.READ))]
 Writer = Annotated[Grant, Depends(needs(Verb.WRITE))]
@@ -47,13 +47,12 @@ def routes(hub: CentralHubService) -> APIRouter:
 
     @router.get("", responses=ALERTS)
     async def list_alerts(grant: Reader, query: Annotated[AlertsQuery, Query()]) -> Response:
-        """Alerts that the token covers, the latest to begin first, page by page; resolved ones are kept 90 days.
-
-        A page may be shorter than its limit, and there are more as long as `next` says so.
-        """
+        """Alerts that the token covers, the latest to begin first, page by page; resolved ones are kept 90 days."""
         if query.environment is not None:
             check_environment(query.environment)
-        found = await desk.listed(_wanted(query), after=_place(query.after), limit=query.limit)
+        # Not left out here but by the store: how full a page is, and that there is another, would tell of them.
+        covered = Covered(OF_SERVICES, grant.services, grant.environments)
+        found = await desk.listed(_wanted(query), covered, after=_place(query.after), limit=query.limit)
         upcoming = _cursor(found[-1]) if len(found) == query.limit else None
         shown = [_described(alert, grant) for alert in found if _covers(grant, alert)]
         return _answer({"alerts": shown, "next": upcoming})
@@ -89,7 +88,7 @@ def routes(hub: CentralHubService) -> APIRouter:
     @router.get("/{alert_id}", responses=ALERT)
     async def one_alert(grant: Reader, alert_id: str, _: Nothing) -> Response:
         """One alert."""
-        return _answer(_described(await covered(grant, alert_id), grant))
+        return _answer(_described(await seen(grant, alert_id), grant))
 
     @router.post("/{alert_id}/acknowledge", openapi_extra=request_body(Acknowledgement), responses=ALERT)
     async def acknowledge(grant: Writer, alert_id: str, body: JsonBody, _: Nothing) -> Response:
@@ -110,14 +109,14 @@ def routes(hub: CentralHubService) -> APIRouter:
         until = _until(asked, hub.clock())
         return _answer(_silence(await desk.silence(alert, by=grant.name, until=until, reason=asked.reason)))
 
-    async def covered(grant: Grant, alert_id: str) -> Alert:
+    async def seen(grant: Grant, alert_id: str) -> Alert:
         alert = await _known(alert_id, desk.find)
         if alert is None or not _covers(grant, alert):
             raise no_alert(alert_id[:16])
         return alert
 
     async def to_change(grant: Grant, alert_id: str) -> Alert:
-        alert = await covered(grant, alert_id)
+        alert = await seen(grant, alert_id)
         if alert.kind not in OF_SERVICES:
             authorise_for_the_fleet(grant)
         return alert

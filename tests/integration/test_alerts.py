@@ -97,6 +97,15 @@ async def test_who_may_not_read_a_service_hears_nothing_of_its_alerts(hub: Runni
             assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(404, "not_found")}
 
 
+async def test_a_name_within_another_is_hidden_whole(hub: RunningHub) -> None:
+    names = ("pay", "pay-eu", "my-pay", "billing")
+    hit = tuple(Affected("service", name, environment) for name in names for environment in ("prod", "prod-2"))
+    await store(hub, affected=hit, summary="postgresql and prepaid are down: " + ", ".join(map(str, hit)))
+    [seen] = await listed(hub, await hub.new_token(services=["billing"]))
+    shown = "postgresql and prepaid are down: …, …, …, …, …, …, billing in prod, billing in prod-2"
+    assert seen["summary"] == shown
+
+
 async def test_no_page_tells_that_there_is_an_alert_of_somebody_else(hub: RunningHub) -> None:
     for _ in range(3):
         await store_of(hub, "orders")

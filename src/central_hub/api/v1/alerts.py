@@ -4,7 +4,8 @@ Alerts about services are shown to whoever may read the service, those about inf
 who changes something about these needs a token for every service and environment.
 """
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, TypeVar
 
@@ -170,9 +171,6 @@ def _place(cursor: str | None) -> Place | None:
 
 def _described(alert: Alert, grant: Grant) -> dict[str, Any]:
     hidden = [each for each in alert.affected if each.kind in OF_SERVICES and not _may_know(grant, each)]
-    summary = alert.summary
-    for each in hidden:  # a rule's sentence may name them
-        summary = summary.replace(str(each), "…")
     acknowledged = None
     if alert.acknowledged_at is not None:
         acknowledged = {
@@ -189,7 +187,7 @@ def _described(alert: Alert, grant: Grant) -> dict[str, Any]:
         "subject": alert.subject,
         "environment": alert.environment or None,
         "severity": alert.severity,
-        "summary": summary,
+        "summary": _without(alert.summary, hidden),
         "reason": alert.reason,
         "labels": dict(alert.labels),
         "notify": list(alert.notify),
@@ -206,6 +204,15 @@ def _described(alert: Alert, grant: Grant) -> dict[str, Any]:
         ],
         "acknowledged": acknowledged,
     }
+
+
+def _without(summary: str, hidden: Sequence[Affected]) -> str:
+    """The sentence of a rule, which may name them, without their names."""
+    if not hidden:
+        return summary
+    # The longest first, and whole: what is left of one in which another one was found would tell of it.
+    names = sorted(map(str, hidden), key=len, reverse=True)
+    return re.sub(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?![\w-])", "…", summary)
 
 
 def _may_know(grant: Grant, hit: Affected) -> bool:

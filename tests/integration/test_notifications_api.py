@@ -106,6 +106,20 @@ async def test_answers_are_what_the_document_of_the_interface_says(hub: RunningH
         assert described["required"]
 
 
+async def test_one_that_cannot_be_read_is_listed_all_the_same_and_hides_no_other(
+    hub: RunningHub, database: DatabaseUrls
+) -> None:
+    told, strange = await give_up(database), await give_up(database)
+    owner = await asyncpg.connect(database.owner)
+    await owner.execute(
+        """UPDATE notifications SET payload = replace(payload, '"postgresql"', '"\\ud800"') WHERE id = $1""", strange
+    )
+    await owner.close()
+    found = await listed(hub, "dead", await hub.new_token(services=["billing"]))
+    assert found[strange]["alerts"] == []
+    assert len(found[told]["alerts"]) == 1
+
+
 @pytest.mark.parametrize("unknown", ["0" * 32, "a%00b", "x" * 500, "..%2f.."])
 async def test_what_is_no_notification_cannot_be_sent_again(hub: RunningHub, unknown: str) -> None:
     assert_problem(await redeliver(hub, unknown), 404, "not_found")

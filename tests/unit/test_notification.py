@@ -82,6 +82,28 @@ def test_what_is_no_notification_is_refused(payload: str) -> None:
         read(payload)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"subject": ["billing"]},
+        {"environment": None},
+        {"summary": "\ud800"},
+        {"affected": [1]},
+        {"affected": 5},
+        {"labels": [1]},
+        {"labels": {"a": {}}},
+        {"severity": "loud"},
+        {"since": "yesterday"},
+    ],
+)
+def test_an_alert_of_another_shape_is_refused(wrong: dict[str, object]) -> None:
+    stored = json.loads(compose("n1", Event.FIRING, [alert()], "hub-7").payload)
+    stored["alerts"][0] |= wrong
+    for payload in (json.dumps(stored), json.dumps(stored | {"alerts": []}), "[" * 100_000):
+        with pytest.raises(ValueError, match=r"."):
+            read(payload)
+
+
 def test_a_notification_is_as_bad_as_its_worst_alert() -> None:
     severities = (Severity.INFO, Severity.CRITICAL, Severity.WARNING)
     assert compose("n1", Event.FIRING, [alert(severity=one) for one in severities], "h").severity is Severity.CRITICAL

@@ -107,8 +107,10 @@ def read(payload: str) -> Notification:
         if stored["version"] != VERSION:
             raise ValueError(f"it is of version {stored['version']}, and this hub knows version {VERSION}")
         alerts = tuple(_alert(told) for told in stored["alerts"])
-        return Notification(stored["id"], Event(stored["event"]), alerts, stored["hub"], payload)
-    except (KeyError, TypeError, AttributeError) as error:
+        if not alerts:
+            raise ValueError("it tells of nothing")
+        return Notification(_text(stored["id"]), Event(stored["event"]), alerts, _text(stored["hub"]), payload)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("it is not a notification of this hub") from error
 
 
@@ -148,21 +150,29 @@ def _described(alert: ToldAlert) -> dict[str, Any]:
 
 def _alert(told: Mapping[str, Any]) -> ToldAlert:
     return ToldAlert(
-        id=told["id"],
-        rule=told["rule"],
+        id=_text(told["id"]),
+        rule=_text(told["rule"]),
         severity=Severity(told["severity"]),
-        subject=told["subject"],
-        environment=told["environment"],
-        state=told["state"],
-        summary=told["summary"],
-        reason=told["reason"],
+        subject=_text(told["subject"]),
+        environment=_text(told["environment"]),
+        state=_text(told["state"]),
+        summary=_text(told["summary"]),
+        reason=_text(told["reason"]),
         since=datetime.fromisoformat(told["since"]),
         fired_at=_moment(told["fired_at"]),
         resolved_at=_moment(told["resolved_at"]),
-        labels=told["labels"],
-        affected=tuple(told["affected"]),
-        caused_by=tuple(told["caused_by"]),
+        labels={_text(name): _text(value) for name, value in told["labels"].items()},
+        affected=tuple(map(_text, told["affected"])),
+        caused_by=tuple(map(_text, told["caused_by"])),
     )
+
+
+def _text(value: Any) -> str:
+    """A text that can be sent. Raises TypeError, or ValueError for half a character."""
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    value.encode()
+    return value
 
 
 def _written(moment: datetime | None) -> str | None:

@@ -5,7 +5,17 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from central_hub.monitoring.notification import SHOWN_AFFECTED, Event, ToldAlert, compose, for_test, read
+from central_hub.monitoring.notification import (
+    LONGEST_LINE,
+    LONGEST_TITLE,
+    SHOWN_AFFECTED,
+    SHOWN_ALERTS,
+    Event,
+    ToldAlert,
+    compose,
+    for_test,
+    read,
+)
 from central_hub.monitoring.rules import Severity
 
 SINCE = datetime(2026, 11, 29, 12, 0, 5, tzinfo=UTC)
@@ -140,6 +150,24 @@ def test_a_thousand_who_are_hit_do_not_fill_the_screen_but_the_payload_has_them(
     assert told.body.count("service-") == SHOWN_AFFECTED
     assert f"and {1000 - SHOWN_AFFECTED} more" in told.body
     assert json.loads(told.payload)["alerts"][0]["affected"] == names
+
+
+def test_who_writes_a_reason_can_neither_break_a_line_nor_fill_a_page() -> None:
+    forged = "no\r\nBcc: x\n\nFiring, critical: \x1b[31mnats is down\u202e" + "x" * 100_000
+    told = compose("n1", Event.FIRING, [alert(summary=forged, reason=forged, labels={"a": forged})], "hub-7")
+    assert told.title.startswith("Firing, critical: postgresql: no Bcc: x Firing, critical: [31mnats is down x")
+    assert len(told.title) == LONGEST_TITLE
+    assert told.title.isprintable()
+    assert len(told.body.splitlines()) == 5
+    assert all(line.isprintable() and len(line) <= LONGEST_LINE for line in told.body.splitlines())
+    assert json.loads(told.payload)["alerts"][0]["reason"] == forged
+
+
+def test_thousands_of_alerts_make_no_longer_text_than_some() -> None:
+    told = compose("n1", Event.FIRING, [alert(affected=())] * 5000, "hub-7")
+    assert told.body.count("rule infrastructure-down") == SHOWN_ALERTS
+    assert told.body.endswith(f"And {5000 - SHOWN_ALERTS} more: `central-hub alerts` lists all.")
+    assert len(json.loads(told.payload)["alerts"]) == 5000
 
 
 def test_a_test_says_that_it_is_one() -> None:

@@ -1,6 +1,7 @@
 """The channels of alerts beside webhooks: the log, Apprise, and the bus."""
 
 import asyncio
+import json
 import logging
 import threading
 import time
@@ -109,6 +110,16 @@ class TestApprise:
         assert "postgresql is unhealthy" in sent
         assert "Why: refused" in sent
         assert '"failure"' in sent
+
+    async def test_of_a_text_that_is_too_long_the_beginning_is_sent(self, receiver: WebhookReceiver) -> None:
+        told = notification(*[Severity.CRITICAL] * 20, reason="long " * 1000)
+        assert len(told.body) > 15_000
+        receiver.answers = lambda _: answer(200)
+        await self.channel(f"ntfy://127.0.0.1:{receiver.port}/topic").send(told)
+        [received] = receiver.received
+        sent = json.loads(received.body)["message"]
+        assert sent.startswith("postgresql is unhealthy")
+        assert len(sent) < 8_000
 
     async def test_what_it_cannot_deliver_is_not_delivered_and_its_url_shown_nowhere(
         self, receiver: WebhookReceiver, root_log: StringIO, capfd: pytest.CaptureFixture[str]

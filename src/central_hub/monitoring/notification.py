@@ -21,6 +21,10 @@ from central_hub.monitoring.rules import Severity
 VERSION: Final = 1
 SHOWN_AFFECTED: Final = 20
 """People get so many names of who is hit; receivers of the payload get all."""
+SHOWN_ALERTS: Final = 20
+"""People get so many alerts in one text; receivers of the payload get all."""
+LONGEST_TITLE: Final = 250
+LONGEST_LINE: Final = 1000
 
 
 class Event(StrEnum):
@@ -74,15 +78,28 @@ class Notification:
         """One line: what is told, of what, and how badly."""
         first = self.alerts[0]
         others = f" and {len(self.alerts) - 1} more" if len(self.alerts) > 1 else ""
-        return f"{_HEADINGS[self.event]} {self.severity.value}: {_place(first)}{others}: {first.summary}"
+        title = f"{_HEADINGS[self.event]} {self.severity.value}: {_place(first)}{others}: {first.summary}"
+        return on_one_line(title, LONGEST_TITLE)
 
     @property
     def body(self) -> str:
-        """Plain text for people, a paragraph for each alert."""
-        return "\n\n".join(_paragraph(self.event, alert) for alert in self.alerts)
+        """Plain text for people, a paragraph for each of the first alerts."""
+        paragraphs = [_paragraph(self.event, alert) for alert in self.alerts[:SHOWN_ALERTS]]
+        if (more := len(self.alerts) - SHOWN_ALERTS) > 0:
+            paragraphs.append(f"And {more} more: `central-hub alerts` lists all.")
+        return "\n\n".join(paragraphs)
 
 
 _HEADINGS: Final = {Event.FIRING: "Firing,", Event.RESOLVED: "Resolved,", Event.TEST: "Test,"}
+
+
+def on_one_line(text: str, longest: int) -> str:
+    """The text without anything that would break the line, cut where it is long: reasons are written by whoever runs a
+    service, and must not look as if the hub had told of something else."""
+    if len(text) <= longest and text.isprintable():
+        return text
+    shown = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 4 * longest]).split())
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
 def compose(notification_id: str, event: Event, alerts: Sequence[ToldAlert], hub: str) -> Notification:
@@ -98,6 +115,11 @@ def compose(notification_id: str, event: Event, alerts: Sequence[ToldAlert], hub
         "alerts": [_described(alert) for alert in told.alerts],
     }
     return replace(told, payload=json.dumps(payload, ensure_ascii=False, separators=(",", ":")))
+
+
+def size_of(alert: ToldAlert) -> int:
+    """How many bytes an alert takes in the payload."""
+    return len(json.dumps(_described(alert), ensure_ascii=False).encode())
 
 
 def read(payload: str) -> Notification:
@@ -201,7 +223,7 @@ def _paragraph(event: Event, alert: ToldAlert) -> str:
         lines.append(f"Because of: {', '.join(alert.caused_by)}")
     if alert.labels:
         lines.append(", ".join(f"{name}: {value}" for name, value in sorted(alert.labels.items())))
-    return "\n".join(lines)
+    return "\n".join(on_one_line(line, LONGEST_LINE) for line in lines)
 
 
 def _short(moment: datetime) -> str:

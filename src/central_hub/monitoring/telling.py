@@ -1,30 +1,47 @@
-"""Alerts that are to be told, as notifications: what is to be told on a channel at one look is told together. Pure."""
+"""Alerts that are to be told, as notifications: what is to be told on a channel at one look is told together, as far
+as one message can hold it. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Final
 
-from central_hub.monitoring.notification import Event, ToldAlert, compose
+from central_hub.monitoring.notification import Event, ToldAlert, compose, size_of
 from central_hub.monitoring.rules import Severity
 from central_hub.storage.alert_values import Alert, AlertState
 from central_hub.storage.notification_values import NewNotification
 
+LARGEST_BYTES: Final = 256 * 1024
+"""The bus takes no more than twice that, and receivers of webhooks often no more than a megabyte."""
 _WORST_FIRST: Final = tuple(reversed(Severity))
 
 
 def notifications_of(told: Mapping[str, Iterable[Alert]], hub: str) -> list[NewNotification]:
-    """For each channel one of all that fire and one of all that ended. Whoever decides the same gets the same ids."""
+    """For each channel one of all that fire and one of all that ended, more only where they are too large for one.
+    Whoever decides the same gets the same ids."""
     found = []
     for channel, alerts in told.items():
         listed = sorted(alerts, key=_worst_first)
         for event, state in ((Event.FIRING, AlertState.FIRING), (Event.RESOLVED, AlertState.RESOLVED)):
-            those = [alert for alert in listed if alert.state is state]
-            if those:
+            for those in _portions(alert for alert in listed if alert.state is state):
                 what = "\0".join([channel, *(f"{alert.id} {alert.change}" for alert in those)])
                 notification_id = blake2b(what.encode(), digest_size=16).hexdigest()
                 composed = compose(notification_id, event, [_told(alert) for alert in those], hub)
                 found.append(NewNotification(notification_id, channel, composed.payload))
     return found
+
+
+def _portions(alerts: Iterable[Alert]) -> Iterator[list[Alert]]:
+    portion: list[Alert] = []
+    size = 0
+    for alert in alerts:
+        added = size_of(_told(alert))
+        if portion and size + added > LARGEST_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(alert)
+        size += added
+    if portion:
+        yield portion
 
 
 def _worst_first(alert: Alert) -> tuple[int, str, str, str]:

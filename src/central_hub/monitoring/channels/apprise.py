@@ -109,6 +109,10 @@ def _notify(url: str, notification: Notification) -> None:
     if len(speaker) != 1:
         # Where one of them fails, those that did not would get it again with every attempt.
         raise NotDelivered("not sent: url names several services; make a channel of each")
+    for service in speaker:
+        # By default Apprise leaves a long text as it is, and services refuse it: rather its beginning than nothing.
+        if service.overflow_mode == apprise.OverflowMode.UPSTREAM:
+            service.overflow_mode = apprise.OverflowMode.TRUNCATE
     if not speaker.notify(
         body=notification.body, title=notification.title, notify_type=_kind(notification), body_format="text"
     ):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from central_hub.monitoring.alert_desk import MAX_SILENCES
 from central_hub.storage.alert_values import Affected, AlertState
 from tests.conftest import RunningHub
 from tests.integration.alert_rows import forget_all, stop_evaluating, store, store_of
@@ -154,6 +155,19 @@ async def test_an_acknowledgement_says_who_when_and_what(hub: RunningHub) -> Non
     over = await store(hub, subject="nats", state=AlertState.RESOLVED, resolved_at=datetime.now(UTC))
     assert_problem(await hub.http.post(f"/api/v1/alerts/{over.id}/acknowledge", json={}), 422, "invalid_request")
     assert (await hub.http.post(path, json={"who": "me"})).status_code == 422
+
+
+async def test_an_alert_has_so_many_silences_and_no_more(hub: RunningHub) -> None:
+    alert, other = await store_of(hub, "billing"), await store_of(hub, "orders")
+    path = f"/api/v1/alerts/{alert.id}/silence"
+    made = [await hub.http.post(path, json={"for_seconds": 60}) for _ in range(MAX_SILENCES)]
+    assert {answer.status_code for answer in made} == {200}
+    refused = await hub.http.post(path, json={"for_seconds": 60})
+    assert_problem(refused, 422, "invalid_request")
+    assert "end one of them" in refused.json()["detail"]
+    assert (await hub.http.post(f"/api/v1/alerts/{other.id}/silence", json={"for_seconds": 60})).status_code == 200
+    assert (await hub.http.delete(f"/api/v1/alerts/silences/{made[0].json()['id']}")).status_code == 204
+    assert (await hub.http.post(path, json={"for_seconds": 60})).status_code == 200
 
 
 async def test_a_silence_is_for_the_same_rule_and_subject_and_ends(hub: RunningHub) -> None:

@@ -3,14 +3,19 @@
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Final
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.connections.database import Database
 from central_hub.errors import InvalidRequest, NotFound
 from central_hub.storage import alerts, silences
 from central_hub.storage.alert_values import Alert, Silence
 from central_hub.storage.alerts import Covered, Place, Wanted
+
+MAX_SILENCES: Final = 20
+"""Of one alert, before they end: all that hold are looked through at every look."""
 
 log = structlog.get_logger()
 
@@ -49,7 +54,7 @@ class AlertDesk:
         return changed
 
     async def silence(self, alert: Alert, *, by: str, until: datetime, reason: str) -> Silence:
-        """Tell nobody of this alert, whenever it comes back, until then. Raises StoreUnavailable."""
+        """Tell nobody of this alert, whenever it comes back, until then. Raises InvalidRequest, StoreUnavailable."""
         silence = Silence(
             id=secrets.token_hex(8),
             rule=alert.rule,
@@ -60,7 +65,13 @@ class AlertDesk:
             created_by=by,
             until=until,
         )
-        await self._database.transaction(lambda connection: silences.add(connection, silence))
+
+        async def work(connection: AsyncConnection) -> None:
+            if await silences.count_of(connection, silence) >= MAX_SILENCES:
+                raise InvalidRequest(f"the alert has {MAX_SILENCES} silences that have not ended: end one of them")
+            await silences.add(connection, silence)
+
+        await self._database.transaction(work)
         log.info("alert_silenced", rule=alert.rule, subject=alert.subject, by=by, until=until.isoformat())
         return silence
 

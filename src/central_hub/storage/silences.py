@@ -25,6 +25,17 @@ async def current(connection: AsyncConnection, now: datetime) -> list[Silence]:
     return [_silence(row) for row in rows]
 
 
+async def count_of(connection: AsyncConnection, silence: Silence) -> int:
+    """How many there are of the same that had not ended when this one was made."""
+    same = (silences.c[name] == getattr(silence, name) for name in ("rule", "subject", "environment"))
+    statement = (
+        sa.select(sa.func.count())
+        .select_from(silences)
+        .where(*same, silences.c.ended_at.is_(None), silences.c.until > silence.created_at)
+    )
+    return int((await connection.execute(statement)).scalar_one())
+
+
 async def find(connection: AsyncConnection, silence_id: str) -> Silence | None:
     row = (await connection.execute(sa.select(silences).where(silences.c.id == silence_id))).one_or_none()
     return None if row is None else _silence(row)
@@ -42,7 +53,7 @@ async def end(connection: AsyncConnection, silence_id: str, *, at: datetime) -> 
 
 async def forget_before(connection: AsyncConnection, moment: datetime) -> None:
     """Remove those that ended before `moment`."""
-    await connection.execute(sa.delete(silences).where(silences.c.until < moment))
+    await connection.execute(sa.delete(silences).where((silences.c.until < moment) | (silences.c.ended_at < moment)))
 
 
 def _silence(row: sa.Row[Any]) -> Silence:

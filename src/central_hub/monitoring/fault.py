@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 from central_hub.security.credential_shapes import kind_of_credential
 from central_hub_client.strict_yaml import Flaw, Node
+
+_GUESSED_AMONG: Final = 2000
+"""To compare a wrong name with more would take too long."""
 
 Path = tuple[str | int, ...]
 
@@ -33,7 +36,7 @@ def quoted(key: str) -> str:
 
 def guess(name: Any, known: Sequence[str]) -> str:
     """`, did you mean …?` where one of the known names is near, else which there are, if they are few."""
-    if isinstance(name, str) and (near := get_close_matches(name[:100], known, n=1)):
+    if isinstance(name, str) and len(known) <= _GUESSED_AMONG and (near := get_close_matches(name[:100], known, n=1)):
         return f", did you mean `{near[0]}`?"
     return f"; there are {', '.join(map(quoted, known))}" if 0 < len(known) <= 12 else ""
 

@@ -8,6 +8,7 @@ file_format         types, ranges, what belongs together
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from central_hub.monitoring.rules import AlertSettings, ChannelSettings, Channel
 from central_hub_client.strict_yaml import Flaw, MalformedYaml, Place, parse
 
 MAX_BYTES: Final = 1024 * 1024
+MOST_TOLD: Final = 100
 NO_RULES: Final[Mapping[str, Rule]] = MappingProxyType({})
 
 _CONNECTION: Final = "host port url brokers database user password token nkey options".split()
@@ -34,7 +36,10 @@ class WrongInfrastructure(ValueError):
 
     def __init__(self, flaws: Sequence[Flaw]) -> None:
         self.flaws = tuple(sorted(set(flaws)))
-        super().__init__("\n".join(map(str, self.flaws)))
+        told = [str(flaw) for flaw in self.flaws[:MOST_TOLD]]
+        if len(self.flaws) >= MOST_TOLD:
+            told.append("there may be more that is wrong; the rest is told once this is right")
+        super().__init__("\n".join(told))
 
 
 def read_infrastructure(
@@ -50,7 +55,8 @@ def read_infrastructure(
     if not isinstance(document, dict):
         raise WrongInfrastructure([Flaw(root.place, "the whole must be a mapping, with keys and values")])
     document, faults = stand_for(document, environment)
-    faults += check_names(document, defaults.keys())
+    # Each may be compared with all names there are: a file with thousands of them must not take minutes.
+    faults += islice(check_names(document, defaults.keys()), MOST_TOLD)
     try:
         file = written.File.model_validate(document)
     except ValidationError as error:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from central_hub.monitoring.condition import ConditionKind
 from central_hub.monitoring.infrastructure import Maintenance, Need, Section
-from central_hub.monitoring.infrastructure_yaml import WrongInfrastructure, read_infrastructure
+from central_hub.monitoring.infrastructure_yaml import MOST_TOLD, WrongInfrastructure, read_infrastructure
 from central_hub.monitoring.rules import ChannelType, Severity
 from tests.unit.monitoring.infrastructure_text import DEFAULTS, ENVIRONMENT, EXAMPLE, SECRET, flaws, read
 from tests.unit.monitoring.wrong_files import CACHE, WRONG
@@ -158,6 +158,16 @@ def test_everything_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() ->
         "line 6, column 32",
         "line 6, column 43",
     ]
+
+
+@pytest.mark.timeout(60)
+def test_a_file_in_which_everything_is_wrong_is_refused_in_time_and_in_few_words() -> None:
+    components = "".join(f"  c{number}-of-many: {{type: tcp, host: h, port: 1}}\n" for number in range(3000))
+    services = "".join(f"  s{number}: {{d{number}-of-man: required}}\n" for number in range(3000))
+    told = flaws(f"endpoints:\n{components}services:\n{services}")
+    assert len(told) == MOST_TOLD + 1
+    assert told[0].startswith("line 3004, column 8: there is no component `d0-of-man`")
+    assert told[-1].startswith("there may be more")
 
 
 def test_every_circle_is_told_with_all_who_are_in_it() -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from central_hub.monitoring.fault import Fault, Path, guess, quoted
 from central_hub.monitoring.file_format import CHANNELS, File
+from central_hub.monitoring.infrastructure import Section
 from central_hub.monitoring.variables import NAME, WrongVariable, filled_in, named_alone
 from central_hub.security.credential_shapes import kind_of_credential
 from central_hub.security.secret_names import announces_a_secret
@@ -21,7 +22,10 @@ FILE: Final = Shape(File.model_json_schema())
 _CHANNELS: Final = {kind: Shape(model.model_json_schema()) for kind, model in CHANNELS.items()}
 _REFERENCE: Final = re.compile(rf"(?:env://(?P<variable>{NAME})|file:///[^\s\0]+)\Z")
 _USER_IN_URL: Final = re.compile(r"://[^/?#\s]*@")
+_PARAMETER: Final = re.compile(r"[?&;]([^=&;#\s]{1,200})=[^&;#\s]")
 _ENDINGS: Final = ("password", "passwd", "passphrase", "secret", "nkey", "seed", "credentials")
+_SHOWN: Final = frozenset(Section)
+"""What every reader is told, and servers write to their logs."""
 _RULE: Final = 'a credential is a reference, ${NAME} alone or {$secret: "env://NAME"} or {$secret: "file:///path"}'
 
 
@@ -71,6 +75,8 @@ class _Reading:
             return text
         if any(_USER_IN_URL.search(each) for each in (text, filled)):
             self.faults.append(Fault(path, f"a URL must not have a user or a password in it: {_RULE}"))
+        elif path[0] in _SHOWN and any(map(announces_a_secret, _PARAMETER.findall(filled))):
+            self.faults.append(Fault(path, "a credential must not be in a query, which is shown: send it in a header"))
         elif kind := kind_of_credential(text) or kind_of_credential(filled):
             self.faults.append(Fault(path, f"looks like a credential ({kind}): {_RULE}"))
         elif not _is_unicode(filled):

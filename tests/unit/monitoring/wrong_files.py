@@ -20,6 +20,12 @@ WRONG = [
     ("databases:\n  a: {type: redis, host: h, port: ▸70000}", ["must be at most 65535"]),
     ("databases:\n  a: {type: redis, host: ▸u@h, port: 1}", ["must be a host name or an address"]),
     ("endpoints:\n  a: {type: http, url: ▸'ftp://x'}", ["must begin with http:// or https:// and a host"]),
+    ("endpoints:\n  a: {type: http, url: ▸'http://h/?a=1&api_key=x'}", ["a credential must not be in a query"]),
+    ("endpoints:\n  a: {type: http, url: ▸'http://h/?token=${S:-x}'}", ["a credential must not be in a query"]),
+    (
+        "endpoints:\n  a: {type: http, url: 'http://h', probe: {path: ▸'/x?access_token=x'}}",
+        ["a credential must not be in a query"],
+    ),
     ("messaging:\n  a: {type: kafka, brokers: [h:1, ▸h]}", ["must be host:port"]),
     ("messaging:\n  a: {type: kafka, brokers: ▸[]}", ["must have at least 1 items"]),
     (CACHE + ", labels: {n: ▸1}}", ["must be text: put it in quotes"]),

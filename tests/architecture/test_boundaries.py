@@ -24,6 +24,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "httpx2": (
         "central_hub.cli",
         "central_hub.connections.health_probe",
+        "central_hub.connections.metered_answers",
         "central_hub.connections.pinned_request",
         "central_hub.connections.webhook_post",
         "central_hub.monitoring.probes.clickhouse",

@@ -69,6 +69,11 @@ class HealthEndpoints:
                 writer.write(b"x" * 65_536)
                 await writer.drain()
                 self.sent += 65_536
+        elif path == "/early-hints":
+            while True:
+                writer.write(b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n" * 1000)
+                await writer.drain()
+                self.sent += 34_000
         elif path == "/silent-body":
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")
             await writer.drain()

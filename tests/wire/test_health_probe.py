@@ -81,6 +81,15 @@ async def test_an_endless_body_is_left_after_a_little(endpoints: HealthEndpoints
     assert endpoints.sent < 32 * 1024 * 1024
 
 
+async def test_who_never_comes_to_the_answer_is_left_after_a_little(
+    endpoints: HealthEndpoints, probe: HealthProbe
+) -> None:
+    # Not after its time is over: until then it would keep the event loop busy with parsing.
+    assert await probe.ask(at(endpoints, "/early-hints")) == Probed(
+        False, "the connection was closed without a valid answer"
+    )
+
+
 async def test_a_check_carries_nothing_from_another(endpoints: HealthEndpoints, probe: HealthProbe) -> None:
     for path in ("/cookie", "/ok"):
         assert (await probe.ask(at(endpoints, path))).ok

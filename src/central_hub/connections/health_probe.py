@@ -12,9 +12,12 @@ from typing import Final
 
 import httpx2
 
+from central_hub.connections.metered_answers import meter
 from central_hub.connections.name_resolver import NameResolver
 from central_hub.connections.pinned_request import (
     MAX_ADDRESSES,
+    MAX_BODY_BYTES,
+    MAX_HEAD_BYTES,
     Target,
     causes,
     is_name,
@@ -97,13 +100,14 @@ class HealthProbe:
         return Probed(ok, None if ok else said(response.status_code), latency_ms)
 
 
-def plain_transport(tls: ssl.SSLContext) -> httpx2.AsyncHTTPTransport:
+def plain_transport(tls: ssl.SSLContext, *, largest_body: int = MAX_BODY_BYTES) -> httpx2.AsyncHTTPTransport:
     """The transport, not a client: no cookies, no redirects, no proxies, nothing remembered from one to the next."""
-    return httpx2.AsyncHTTPTransport(
+    transport = httpx2.AsyncHTTPTransport(
         verify=tls,
         trust_env=False,
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
     )
+    return meter(transport, MAX_HEAD_BYTES + largest_body)
 
 
 async def addresses_of(host: str, names: NameResolver) -> list[str] | Probed:

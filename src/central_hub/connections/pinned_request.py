@@ -11,6 +11,7 @@ from typing import Final
 import httpx2
 
 MAX_BODY_BYTES: Final = 4096
+MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_ADDRESSES: Final = 4
 PORTS: Final = {"http": 80, "https": 443}
 BODY_SECONDS: Final = 0.25

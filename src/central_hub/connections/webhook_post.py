@@ -16,9 +16,12 @@ from typing import Final
 
 import httpx2
 
+from central_hub.connections.metered_answers import meter
 from central_hub.connections.name_resolver import NameResolver
 from central_hub.connections.pinned_request import (
     MAX_ADDRESSES,
+    MAX_BODY_BYTES,
+    MAX_HEAD_BYTES,
     Target,
     causes,
     is_name,
@@ -105,7 +108,8 @@ async def _first_answer(
     """That of the first address to which a connection can be made: who may have got the request is the only one."""
     limits = httpx2.Limits(max_keepalive_connections=0)
     failure: NotPosted | None = None
-    async with httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits) as transport:
+    largest = MAX_HEAD_BYTES + MAX_BODY_BYTES
+    async with meter(httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits), largest) as transport:
         for address in addresses:
             try:
                 request = pinned_request("POST", target, address, headers=headers, content=content)

@@ -16,7 +16,7 @@ async def ask(connection: Connection, options: HttpOptions, reach: Reach) -> Pro
     """Whether it answers with a status that is expected, and with the text that is."""
     target = _target(connection, options)
     addresses = await reach.addresses(target.host)
-    async with plain_transport(tls_context(options)) as transport:
+    async with plain_transport(tls_context(options), largest_body=2 * LARGEST_BODY_BYTES) as transport:
         answer = await first_answer(
             transport, target, addresses, method=options.method, headers=_headers(connection, options)
         )

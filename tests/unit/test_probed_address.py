@@ -13,8 +13,8 @@ from central_hub.connections.probed_address import why_private, why_refused
     "address",
     (
         "169.254.169.254 169.254.170.2 fe80::1 fe80::1%eth0 224.0.0.1 239.255.255.255 ff02::1 255.255.255.255 0.0.0.0"
-        " 0.1.2.3 :: ::ffff:169.254.169.254 ::ffff:0.0.0.0 64:ff9b::a9fe:a9fe 2002:a9fe:a9fe:: fd00:ec2::254"
-        " 100.100.100.200"
+        " 0.1.2.3 :: ::ffff:169.254.169.254 ::ffff:0.0.0.0 64:ff9b::a9fe:a9fe 64:ff9b:1::a9fe:a9fe"
+        " 2002:a9fe:a9fe:: fd00:ec2::254 100.100.100.200"
     ).split(),
 )
 def test_nobodys_service_is_there(address: str) -> None:

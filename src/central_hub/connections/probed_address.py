@@ -13,12 +13,16 @@ _METADATA: Final = frozenset(
 )
 """Metadata services that are not link-local: of AWS, Google, Alibaba, Azure and Oracle."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_OWN_NAT64: Final = IPv6Network("64:ff9b:1::/48")
+"""RFC 8215: of one's own network, so private, and it leads to IPv4 all the same."""
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 
 
 def why_refused(address: IPv4Address | IPv6Address) -> str | None:
     """The kind of address that is refused; None for one that may be asked."""
     inner = _inner(address)
+    if inner is None and isinstance(address, IPv6Address) and address in _OWN_NAT64:
+        inner = IPv4Address(address.packed[12:])
     if inner is not None:
         return why_refused(inner)
     if address.is_unspecified or (isinstance(address, IPv4Address) and address.packed[0] == 0):

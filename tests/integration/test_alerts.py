@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.monitoring.alert_desk import MAX_SILENCES
+from central_hub.storage import tables
 from central_hub.storage.alert_values import Affected, AlertState
 from tests.conftest import RunningHub
 from tests.integration.alert_rows import forget_all, stop_evaluating, store, store_of
@@ -52,6 +54,17 @@ async def test_alerts_are_listed_by_what_is_asked_for(hub: RunningHub) -> None:
         assert [found["id"] for found in await listed(hub, **query)] == [alert.id for alert in expected], query
     for wrong in ({"state": "loud"}, {"severity": "high"}, {"after": "x"}, {"limit": 0}, {"colour": "red"}):
         assert (await hub.http.get("/api/v1/alerts", params=wrong)).status_code == 422
+
+
+async def test_a_state_of_another_version_is_read_as_open(hub: RunningHub) -> None:
+    strange, other = await store(hub), await store(hub)
+
+    async def work(connection: AsyncConnection) -> None:
+        rows = tables.alerts
+        await connection.execute(rows.update().where(rows.c.id == strange.id).values(state="paused"))
+
+    await hub.service.connections.database.transaction(work)
+    assert {each["id"]: each["state"] for each in await listed(hub)} == {strange.id: "firing", other.id: "firing"}
 
 
 async def test_pages_follow_each_other_without_gap_or_double(hub: RunningHub) -> None:

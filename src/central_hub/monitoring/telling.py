@@ -12,6 +12,7 @@ from central_hub.storage.notification_values import NewNotification
 
 LARGEST_BYTES: Final = 256 * 1024
 """The bus takes no more than twice that, and receivers of webhooks often no more than a megabyte."""
+_SEVERITIES: Final = frozenset(Severity)
 _WORST_FIRST: Final = tuple(reversed(Severity))
 
 
@@ -45,14 +46,19 @@ def _portions(alerts: Iterable[Alert]) -> Iterator[list[Alert]]:
 
 
 def _worst_first(alert: Alert) -> tuple[int, str, str, str]:
-    return _WORST_FIRST.index(Severity(alert.severity)), alert.subject, alert.environment, alert.rule
+    return _WORST_FIRST.index(_severity(alert)), alert.subject, alert.environment, alert.rule
+
+
+def _severity(alert: Alert) -> Severity:
+    """One that only another version of the hub knows is told as the worst, so that all others can be told too."""
+    return Severity(alert.severity) if alert.severity in _SEVERITIES else Severity.CRITICAL
 
 
 def _told(alert: Alert) -> ToldAlert:
     return ToldAlert(
         id=alert.id,
         rule=alert.rule,
-        severity=Severity(alert.severity),
+        severity=_severity(alert),
         subject=alert.subject,
         state=alert.state,
         summary=alert.summary,

@@ -1,6 +1,7 @@
 """What one look has to tell, as messages that channels can take."""
 
 import json
+from dataclasses import replace
 
 from central_hub.monitoring.notification import SHOWN_AFFECTED
 from central_hub.monitoring.telling import LARGEST_BYTES, notifications_of
@@ -24,6 +25,14 @@ def test_a_storm_is_told_in_as_few_messages_as_can_hold_it_and_nobody_is_left_ou
     assert len({notification.id for notification in made}) == len(made)
     subjects = [alert["subject"] for each in made for alert in json.loads(each.payload)["alerts"]]
     assert sorted(subjects) == sorted(each.subject for each in storm)
+
+
+def test_a_severity_of_another_version_keeps_nobody_from_being_told() -> None:
+    looks = Looks.by(rule())
+    looks.look(0, component(), component("nats"))
+    alerts = list(looks.alerts.values())
+    [made] = notifications_of({"log": [replace(alerts[0], severity="page"), alerts[1]]}, "hub-7")
+    assert [alert["severity"] for alert in json.loads(made.payload)["alerts"]] == ["critical", "critical"]
 
 
 def test_a_sentence_does_not_grow_with_whom_it_hits() -> None:

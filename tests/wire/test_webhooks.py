@@ -128,6 +128,7 @@ async def test_a_receiver_says_how_long_he_wants_to_be_left_alone(receiver: Webh
         ("-5", None),
         ("٣", None),
         ("Sun, 99 Nov 2026", None),
+        ("Mon, 01 Jan 2029 00:00:00 +99999999999999999999", None),
     ):
         receiver.answers = lambda _, said=said: answer(503, f"Retry-After: {said}")  # type: ignore[misc]
         failure = await refusal(channel(receiver.url()))

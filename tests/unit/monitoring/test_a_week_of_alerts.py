@@ -10,22 +10,20 @@ from dataclasses import replace
 import pytest
 
 from central_hub.monitoring.condition import Condition, ConditionKind
-from central_hub.monitoring.default_rules import DEFAULT_RULES
 from central_hub.monitoring.infrastructure import Maintenance
-from central_hub.monitoring.rules import Rule
-from central_hub.storage.alert_values import Alert, AlertState, Silence
+from central_hub.storage.alert_values import AlertState, Silence
 from tests.unit.monitoring import plain_model
+from tests.unit.monitoring.alert_events import (
+    RULES,
+    Event,
+    events_of,
+    first_difference,
+    forget_resolved,
+    happened_at,
+    is_settled,
+)
 from tests.unit.monitoring.looks import NOON, Looks, at
 from tests.unit.monitoring.week import TICK, WEEK, Name, Week, made_up
-
-Event = tuple[int, str, str, str]
-"""Second, rule, subject, and what happened."""
-
-RULES = {
-    name: rule
-    for name, rule in DEFAULT_RULES.items()
-    if rule.kind in (ConditionKind.INFRASTRUCTURE, ConditionKind.SERVICE)
-}
 
 
 def test_alerts_of_a_week_are_those_that_a_plain_model_expects(capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,7 +53,6 @@ def of_the_hub(week: Week) -> tuple[list[Event], int]:
     unwell: dict[Name, Condition] = {}
     found: list[Event] = []
     causes: dict[tuple[str, str, str], frozenset[str]] = {}
-    kept: dict[str, Alert] = {}
     taken = 0
     for second in range(0, WEEK + 86_400, TICK):
         for name, state in changes.get(second, ()):
@@ -71,16 +68,11 @@ def of_the_hub(week: Week) -> tuple[list[Event], int]:
                 for kind, subject in unwell
             }
         looks.silences = silences.get(second, looks.silences)
-        if second in changes or not all(_is_settled(alert) for alert in looks.alerts.values()):
+        if second in changes or not all(is_settled(alert) for alert in looks.alerts.values()):
             taken += 1
             decision = looks.look(second, *unwell.values(), causes=causes)
-            found += [
-                (second, each.rule, each.subject, _became(each)) for each in decision.transitions if _counts(each)
-            ]
-            for alert in decision.told.get("log", ()):
-                ended = alert.state is AlertState.RESOLVED
-                found.append((second, alert.rule, alert.subject, "told of the end" if ended else "told"))
-            _forget(looks, second, kept)
+            found += happened_at(second, decision)
+            forget_resolved(looks, second)
         for subject in acknowledged.get(second, ()):
             for alert in list(looks.alerts.values()):
                 if alert.subject == subject and alert.state is AlertState.FIRING:
@@ -117,16 +109,7 @@ def of_the_model(week: Week) -> Iterator[Event]:
                 is_muted=lambda second, spans=silenced: any(begin <= second < end for begin, end in spans),  # type: ignore[misc]
                 acknowledgements=[second for name, second in week.acknowledgements if name == subject],
             )
-            yield from _events(rule, subject, episodes)
-
-
-def _events(rule: Rule, subject: str, episodes: list[plain_model.Episode]) -> Iterator[Event]:
-    for episode in episodes:
-        yield episode.fires, rule.name, subject, "fired"
-        yield episode.ends, rule.name, subject, "resolved"
-        if episode.told is not None:
-            yield episode.told, rule.name, subject, "told"
-            yield episode.ends, rule.name, subject, "told of the end"
+            yield from events_of(rule, subject, episodes)
 
 
 def _all_needed(week: Week, name: Name) -> set[str]:
@@ -151,36 +134,3 @@ def _by_second(week: Week) -> dict[int, tuple[Silence, ...]]:
 
 def _is_down(kind: ConditionKind, condition: Condition) -> bool:
     return kind is ConditionKind.INFRASTRUCTURE and condition.state == "unhealthy"
-
-
-def _is_settled(alert: Alert) -> bool:
-    """Whether it stays as it is until something else changes."""
-    return alert.state is AlertState.RESOLVED or (
-        alert.is_told and alert.absent_since is None and alert.freed_at is None
-    )
-
-
-def _counts(alert: Alert) -> bool:
-    return alert.state is not AlertState.PENDING
-
-
-def _became(alert: Alert) -> str:
-    return "fired" if alert.state is AlertState.FIRING else "resolved"
-
-
-def _forget(looks: Looks, second: int, kept: dict[str, Alert]) -> None:
-    """As the store does: of what is resolved only what was told of late is looked at."""
-    looks.alerts = {
-        alert_id: alert
-        for alert_id, alert in looks.alerts.items()
-        if alert.state is not AlertState.RESOLVED
-        or (alert.notified_at is not None and (at(second) - alert.notified_at).total_seconds() < 300)
-    }
-
-
-def first_difference(happened: list[Event], expected: list[Event]) -> str:
-    only = sorted(
-        {*((event, "happened") for event in set(happened) - set(expected))}
-        | {*((event, "was expected") for event in set(expected) - set(happened))}
-    )
-    return "; ".join(f"{what}: {event}" for event, what in only[:6])

@@ -72,55 +72,55 @@ def made_up(rng: random.Random) -> Week:
     down = {name: [span[:2] for span in spans if span[2] == "unhealthy"] for (_, name), spans in own.items()}
     for named, spans in own.items():
         suffered = [] if named[0] is ConditionKind.INFRASTRUCTURE else _suffered(rng, week.needs[named], down)
-        week.states[named] = _painted(spans, suffered)
+        week.states[named] = painted(spans, suffered)
     for _ in range(30):
-        begin = _tick(rng.uniform(0, WEEK))
+        begin = tick_of(rng.uniform(0, WEEK))
         targets = frozenset(rng.sample(components, rng.choice([1, 3, 10])))
-        week.maintenance.append((targets, begin, begin + _tick(rng.uniform(600, 8 * 3600))))
+        week.maintenance.append((targets, begin, begin + tick_of(rng.uniform(600, 8 * 3600))))
     subjects = [name for _, name in own]
     for _ in range(60):
-        begin, subject = _tick(rng.uniform(0, WEEK)), rng.choice(subjects)
-        week.silences.append((subject, begin, begin + _tick(rng.uniform(600, 12 * 3600))))
+        begin, subject = tick_of(rng.uniform(0, WEEK)), rng.choice(subjects)
+        week.silences.append((subject, begin, begin + tick_of(rng.uniform(600, 12 * 3600))))
     for _, name in rng.sample(list(own), 100):
-        week.acknowledgements += [(name, _tick(rng.uniform(0, WEEK))) for _ in range(10)]
+        week.acknowledgements += [(name, tick_of(rng.uniform(0, WEEK))) for _ in range(10)]
     for (_, name), spans in own.items():
         # Soon after it began, before anybody was told of it.
         week.acknowledgements += [
-            (name, begin + _tick(rng.uniform(0, 200))) for begin, _, _ in spans if rng.random() < 0.2
+            (name, begin + tick_of(rng.uniform(0, 200))) for begin, _, _ in spans if rng.random() < 0.2
         ]
     return week
 
 
 def _faults(rng: random.Random, counts: dict[str, int], *, mean_pause: float) -> Iterator[tuple[int, int, str]]:
-    at = _tick(rng.expovariate(1 / mean_pause))
+    at = tick_of(rng.expovariate(1 / mean_pause))
     while at < WEEK - 86_400:
         kind = rng.choice(list(counts))
         counts[kind] += 1
         if kind == "flapping":
             for _ in range(rng.randrange(3, 30)):
-                end = at + _tick(rng.choice([5, 10, 60, 90, 150]))
+                end = at + tick_of(rng.choice([5, 10, 60, 90, 150]))
                 yield at, end, rng.choice(["unhealthy", "degraded"])
-                at = end + _tick(rng.choice([5, 10, 15, 60]))
+                at = end + tick_of(rng.choice([5, 10, 15, 60]))
         else:
-            found_out = at + _tick(rng.choice([5, 20, 30]))  # it fails, but not often enough to count
-            end = found_out + _tick(rng.choice([10, 60, 300, 3_600, rng.uniform(10, 40_000)]))
+            found_out = at + tick_of(rng.choice([5, 20, 30]))  # it fails, but not often enough to count
+            end = found_out + tick_of(rng.choice([10, 60, 300, 3_600, rng.uniform(10, 40_000)]))
             yield at, found_out, "degraded"
             yield found_out, end, "unhealthy" if kind == "outage" else "degraded"
             at = end
-        at += _tick(rng.expovariate(1 / mean_pause))
+        at += tick_of(rng.expovariate(1 / mean_pause))
 
 
 def _suffered(rng: random.Random, needed: list[str], down: dict[str, list[Span]]) -> list[Span]:
     """A service goes down a little after what it needs, and comes back a little later, or a lot."""
     return [
-        (begin + _tick(rng.choice([5, 10, 30])), end + _tick(rng.choice([0, 5, 20, 45, 100, 400])))
+        (begin + tick_of(rng.choice([5, 10, 30])), end + tick_of(rng.choice([0, 5, 20, 45, 100, 400])))
         for name in needed
         for begin, end in down[name]
         if rng.random() < 0.9
     ]
 
 
-def _painted(own: list[tuple[int, int, str]], suffered: list[Span]) -> list[tuple[int, int, str]]:
+def painted(own: list[tuple[int, int, str]], suffered: list[Span]) -> list[tuple[int, int, str]]:
     """One state at a time: what is suffered over what is one's own, the later over the earlier."""
     ticks: dict[int, str] = {}
     for begin, end, state in [*own, *((begin, end, "unhealthy") for begin, end in suffered)]:
@@ -134,5 +134,5 @@ def _painted(own: list[tuple[int, int, str]], suffered: list[Span]) -> list[tupl
     return spans
 
 
-def _tick(seconds: float) -> int:
+def tick_of(seconds: float) -> int:
     return int(seconds) // TICK * TICK

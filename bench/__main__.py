@@ -52,7 +52,7 @@ async def measure_all(*, quick: bool) -> list[Figure]:
         figures += await client_fanout.measure(servers, clients=50 if quick else 1_000)
         figures += await client_idle.measure(servers, quick=quick)
         figures += await heartbeats.measure(servers, instances=100 if quick else 5_000, seconds=5 * seconds)
-        figures += await targets.measure(servers, targets=50 if quick else 500, seconds=1 if quick else 20)
+        figures += await targets.measure(servers, targets=50 if quick else 500, seconds=1 if quick else 30)
         figures += await returning.measure(servers, instances=200 if quick else 10_000)
         figures += await status.measure(servers, instances=100 if quick else 2_000, seconds=5 * seconds)
         figures += await routing.measure(servers, instances=100, picks=1_000 if quick else 50_000, seconds=seconds)

@@ -74,9 +74,13 @@ async def own_servers() -> AsyncIterator[Servers]:
 
 @asynccontextmanager
 async def running_hub(
-    servers: Servers, database: tuple[str, str] | None = None, *, max_connections: int = 4096
+    servers: Servers,
+    database: tuple[str, str] | None = None,
+    *,
+    max_connections: int = 4096,
+    infrastructure: Path | None = None,
 ) -> AsyncIterator[Hub]:
-    """A hub of its own on a database given, or on a new one."""
+    """A hub of its own on a database given, or on a new one; it probes what is in the file of the infrastructure."""
     database_url, owner_url = database or await servers.new_database()
     port = free_port()
     data_dir = Path(tempfile.mkdtemp(dir=servers.directory))
@@ -89,6 +93,8 @@ async def running_hub(
         "CENTRAL_HUB_MAX_CONNECTIONS": str(max_connections),
         "CENTRAL_HUB_LOG_LEVEL": "info",
     }
+    if infrastructure is not None:
+        environment["CENTRAL_HUB_INFRASTRUCTURE_FILE"] = str(infrastructure)
     log = data_dir / "hub.log"
     await _run(environment, log, "migrate")
     async with running(

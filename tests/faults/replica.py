@@ -24,6 +24,8 @@ from central_hub.config.announcer import Announcer
 from central_hub.config.tail import Tail
 from central_hub.monitoring import alerting
 from central_hub.monitoring.alerts import Decision
+from central_hub.monitoring.channels.webhook import WebhookChannel
+from central_hub.monitoring.notifier import Notifier
 from central_hub.service import CentralHubService
 from central_hub.settings import HubSettings
 
@@ -120,10 +122,12 @@ def die_at_step(number: str) -> None:
 
 
 def alert_quickly(point: str = "") -> None:
-    """Alerts are evaluated five times a second under a lease of two seconds; at a point of the first transition that is
-    told the process ends or stops."""
+    """Alerts are evaluated five times a second under a lease of two seconds, and what is sent is claimed for six; at a
+    point of the first transition that is told, or of its delivery, the process ends or stops."""
     alerting.LOOK_SECONDS, alerting.RENEW_SECONDS, alerting.LEASE = 0.2, 0.5, timedelta(seconds=2)
     alert_sources.FLEET_SECONDS = 0.2
+    Notifier.__init__.__kwdefaults__["claim_seconds"] = 6.0
+    send = WebhookChannel.send
     save, add, decided = alerting.alerts.save, alerting.notifications.add, CentralHubService._decided
 
     async def save_or_die(connection: Any, changed: Any, dropped: Any) -> None:
@@ -142,6 +146,17 @@ def alert_quickly(point: str = "") -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         decided(self, decision)
 
+    async def send_and_die(self: WebhookChannel, notification: Any) -> None:
+        await send(self, notification)
+        if point == "after_sending":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async def send_nothing(_: Notifier) -> None:
+        return
+
+    WebhookChannel.send = send_and_die  # type: ignore[method-assign]
+    if point == "not_sending":
+        Notifier._begin_due = send_nothing  # type: ignore[method-assign]
     alerting.alerts.save = save_or_die
     alerting.notifications.add = add_and_die
     CentralHubService._decided = decide_and_die  # type: ignore[method-assign]

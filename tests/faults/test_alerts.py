@@ -252,7 +252,7 @@ async def test_a_hub_that_is_stopped_in_the_middle_of_a_transition_keeps_nobody_
 async def test_a_store_that_is_gone_is_told_to_the_log_once_and_recorded_when_it_is_back(fleet: Fleet) -> None:
     first, second = fleet.hubs
     await start_with_duty(fleet, first, second, "")
-    before = len(told_to_log(first))
+    before, before_of_second = len(told_to_log(first)), len(told_to_log(second))
     await fleet.postgres.kill()
 
     async def is_told(times: int) -> bool:
@@ -273,6 +273,7 @@ async def test_a_store_that_is_gone_is_told_to_the_log_once_and_recorded_when_it
     assert await is_recorded()
     assert await is_told(2)
     assert told_to_log(first)[before:] == ["firing", "resolved"]
+    assert told_to_log(second)[before_of_second:] == ["firing", "resolved"], "each hub speaks for itself"
 
 
 def told_to_log(hub: Hub) -> list[str]:

@@ -17,14 +17,12 @@ stop in the reverse.
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from central_hub.alert_sources import AlertSources
 from central_hub.audit.log import AuditLog
@@ -39,13 +37,14 @@ from central_hub.config.snapshot import Key, Representation, Snapshot
 from central_hub.config.store import ConfigStore
 from central_hub.config.tail import Tail
 from central_hub.connections.database import cause_of
-from central_hub.connections.health_probe import HealthProbe, Probed
+from central_hub.connections.health_probe import HealthProbe
 from central_hub.connections.manager import ConnectionManager
 from central_hub.coordination.announcer import FleetAnnouncer
 from central_hub.coordination.health_checker import HealthChecker
 from central_hub.coordination.manager import CoordinationManager
 from central_hub.coordination.time_to_apply import TimeToApply
-from central_hub.errors import StartupRefused, StoreUnavailable
+from central_hub.errors import StoreUnavailable
+from central_hub.measurements import Measurements
 from central_hub.metrics import Metrics
 from central_hub.monitoring.alert_desk import AlertDesk
 from central_hub.monitoring.alerting import Alerting
@@ -59,18 +58,14 @@ from central_hub.monitoring.manager import MonitoringManager
 from central_hub.monitoring.notification import read
 from central_hub.monitoring.notifier import Notifier
 from central_hub.monitoring.probes.asking import Probes
-from central_hub.monitoring.rules import Severity
+from central_hub.presence import Presence
 from central_hub.security.registry import TokenRegistry
-from central_hub.security.signing import Signer, SigningKey, is_signed
+from central_hub.security.signing import Signer, SigningKey
 from central_hub.settings import HubSettings, process_environment
-from central_hub.storage import configs, replicas, schema, server
-from central_hub.storage.alert_values import AlertState
 from central_hub.storage.config_values import Head
 from central_hub.storage.instance_values import Instance
 from central_hub.storage.notification_values import NewNotification
-from central_hub.storage.replicas import ReplicaKey
-from central_hub.storage.tables import SCHEMA_VERSION
-from central_hub.storage.target_values import Transition
+from central_hub.store_check import StoreCheck
 from central_hub.store_clock import StoreClock
 from central_hub.validation.checker import SchemaChecker
 from central_hub.validation.consumer_checker import ConsumerChecker
@@ -78,13 +73,7 @@ from central_hub_client.backoff import Backoff
 from central_hub_client.base_service import BaseService, PartFailed, Steps
 from central_hub_client.wire import HealthState
 
-BEAT_SECONDS: Final = 5.0
-ALIVE_FOR: Final = timedelta(minutes=2)
-AT_WORK_FOR: Final = timedelta(seconds=15)
-"""A replica not heard of for so long has its instances checked, and its targets probed, by the others."""
-KNOWN_FOR: Final = timedelta(days=30)
 _HOUSEKEEPING_SECONDS: Final = 3600.0
-_LAG_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 2.0
 
 log = structlog.get_logger()
@@ -108,17 +97,19 @@ class CentralHubService(BaseService[None]):
         super().__init__(name="central-hub")
         self.settings = settings
         self.metrics = Metrics()
+        self.measurements = measured = Measurements(self.metrics)
         environment = process_environment()
         self.infrastructure = InfrastructureFile(settings.infrastructure_file, environment, DEFAULT_RULES)
         credentials = Credentials(environment)
         self.infrastructure.load()
         self._key = SigningKey.load_or_create(settings.signing_key_path)
-        self._replica_keys: dict[str, bytes] = {}
         self.connections = ConnectionManager(settings, on_message=self._heard, on_bus_connected=self._bus_connected)
         database = self.connections.database
+        self.store_check = StoreCheck(database, is_verified=settings.durability == "verified")
+        self.presence = Presence(database, self._key, self._share_work)
         self.tail = Tail(database, self.connections.postgres, on_head=self._head_seen)
         self.tokens = TokenRegistry(database, on_change=self._wake_all)
-        signer = Signer(self._key.id, self._key.sign, self._is_signed_by_a_replica)
+        signer = Signer(self._key.id, self._key.sign, self.presence.has_signed)
         self.announcer = Announcer(self.tail, signer, self.connections.bus)
         self.schema_checker = SchemaChecker()
         self.time_to_apply = TimeToApply(self.metrics.time_to_apply_seconds.observe)
@@ -128,7 +119,7 @@ class CentralHubService(BaseService[None]):
             database, self.clock, on_applied=self.time_to_apply.applied, protect_share=settings.protect_share
         )
         self.probe = HealthProbe()
-        self.checks = HealthChecker(self.coordination, self.probe.ask, self._key.id, on_probed=self._probed)
+        self.checks = HealthChecker(self.coordination, self.probe.ask, self._key.id, on_probed=measured.checked)
         self.fleet_announcer = FleetAnnouncer(
             self.coordination, lambda: self.tail.snapshot.hub_id, signer, self.connections.bus
         )
@@ -140,8 +131,8 @@ class CentralHubService(BaseService[None]):
             infrastructure=lambda: self.infrastructure.current,
             why_refused=lambda: self.infrastructure.error,
             ask=self.probes.ask,
-            on_probed=self._target_probed,
-            on_transition=self._target_changed,
+            on_probed=measured.target_probed,
+            on_transition=measured.target_changed,
         )
         self.infrastructure.listen(lambda _: self.monitoring.reload())
         self.consumer_checker = ConsumerChecker()
@@ -155,7 +146,7 @@ class CentralHubService(BaseService[None]):
         self.channels = ChannelDirectory(
             lambda: self.infrastructure.current.alerts, credentials.reveal, self.connections.bus, signer
         )
-        self.notifier = Notifier(database, self._key.id, self.channels.find, on_told=self._told)
+        self.notifier = Notifier(database, self._key.id, self.channels.find, on_told=measured.told)
         self.audit_rounds = AuditRounds(self.audit, self.clock, is_on_duty=lambda: self.alerting.is_on_duty)
         self.alert_sources = AlertSources(
             self._key.id,
@@ -179,7 +170,11 @@ class CentralHubService(BaseService[None]):
         )
         self.alert_desk = AlertDesk(database, clock=self.clock)
         self._tasks: list[asyncio.Task[None]] = []
-        self._measure()
+        measured.watch_configs(self.tail, self.announcer)
+        measured.watch_connections(self.connections)
+        measured.watch_fleet(self.coordination)
+        measured.watch_infrastructure(self.infrastructure, self.monitoring)
+        measured.watch_alerts(self.alerting, self.notifier)
         self.add(Steps(stop=database.close), name="database")
         self.add(Steps(stop=self.probe.close), name="probe")
         self.add(Steps(stop=self.probes.close), name="probes")
@@ -209,15 +204,6 @@ class CentralHubService(BaseService[None]):
         """End the background work and close the connections."""
         await super().stop()
         log.info("hub_stopped")
-
-    async def live_keys(self) -> list[ReplicaKey]:
-        """The public keys of the replicas that are alive; the last known ones while the store is down."""
-        try:
-            await self._read_replica_keys()
-        except StoreUnavailable:
-            log.warning("keys_are_stale")
-        keys = {**self._replica_keys, self._key.id: self._key.public_key}
-        return [ReplicaKey(key_id, public_key) for key_id, public_key in sorted(keys.items())]
 
     def health(self) -> Health:
         """How this replica is, with reasons."""
@@ -297,9 +283,9 @@ class CentralHubService(BaseService[None]):
         self._spawn("notifier", self.notifier.run())
         self._spawn("alerts", self.alerting.run())
         self._spawn("audit-rounds", self.audit_rounds.run())
-        self._spawn("replica", self._stay_known())
+        self._spawn("presence", self.presence.run(before=self.store_check.adopt_cluster))
         self._spawn("housekeeping", self._keep_house())
-        self._spawn("loop-lag", self._measure_lag())
+        self._spawn("loop-lag", self.measurements.run())
 
     async def _end_work(self) -> None:
         for task in self._tasks:
@@ -310,14 +296,10 @@ class CentralHubService(BaseService[None]):
             await self.monitoring.write()
 
     async def _load(self) -> None:
-        database = self.connections.database
-        async with database.reading() as connection:
-            await _check_store(connection, verified=self.settings.durability == "verified")
-        await self._adopt_cluster()
+        await self.store_check.refuse_unfit()
+        await self.store_check.adopt_cluster()
         await self.tokens.ensure_admin(self.settings.admin_token_path)
-        key = ReplicaKey(self._key.id, self._key.public_key)
-        await database.transaction(lambda connection: replicas.beat(connection, key, at=datetime.now(UTC)))
-        await self._read_replica_keys()
+        await self.presence.announce()
         await self.tail.load()
         await self.coordination.catch_up()
         await self.monitoring.catch_up()
@@ -327,18 +309,10 @@ class CentralHubService(BaseService[None]):
         """The instances of a service that are spoken of. Raises StoreUnavailable until they are loaded."""
         return self.coordination.fleet.of_service(service, self.coordination.as_of)
 
-    async def _adopt_cluster(self) -> None:
-        """Begin a new epoch where the store is another server than before: commits may have been lost with that."""
-        if self.settings.durability != "verified":
-            return
-        epoch = await self.connections.database.transaction(_adopt_cluster)
-        if epoch is not None:
-            log.warning("epoch_raised", epoch=epoch, reason="the store is another server than before")
-
     async def _head_seen(self, head: Head) -> None:
         if self.tail.is_stale:
             # Before anything is written again: it may have come back as what it was on another server.
-            await self._adopt_cluster()
+            await self.store_check.adopt_cluster()
         await self.tokens.refresh(head)
 
     def _wake_all(self) -> None:
@@ -357,59 +331,18 @@ class CentralHubService(BaseService[None]):
         for position in sorted(updated_at):
             self.time_to_apply.committed(position, datetime.fromisoformat(updated_at[position]))
 
-    def _probed(self, probed: Probed) -> None:
-        outcome = "unmeasured" if probed.ok is None else "passed" if probed.ok else "failed"
-        self.metrics.health_checks.labels(outcome).inc()
-
-    def _told(self, channel_type: str, outcome: str) -> None:
-        self.metrics.notifications.labels(channel_type, outcome).inc()
-
-    def _target_probed(self, target: str, probed: Probed) -> None:
-        if probed.latency_ms is not None:
-            self.metrics.target_probed(target, probed.latency_ms / 1000)
-
-    def _target_changed(self, transition: Transition) -> None:
-        self.metrics.target_transitions.labels(transition.to_state).inc()
-
     def _decided(self, decision: Decision) -> None:
         if decision.told:
             self.notifier.wake()
         for alert in decision.transitions:
-            self.metrics.alert_transitions.labels(alert.state).inc()
+            self.measurements.alert_changed(alert)
 
-    def _count_alerts(self) -> None:
-        counts = self.alerting.counts
-        for state in (AlertState.PENDING, AlertState.FIRING):
-            for severity in Severity:
-                self.metrics.alerts.labels(state, severity).set(counts.get((state, severity), 0))
-
-    def _is_signed_by_a_replica(self, payload: bytes, signature: str, key_id: str) -> bool:
-        public_key = self._key.public_key if key_id == self._key.id else self._replica_keys.get(key_id)
-        return public_key is not None and is_signed(payload, signature, public_key)
-
-    async def _read_replica_keys(self) -> None:
-        async with self.connections.database.reading() as connection:
-            now = datetime.now(UTC)
-            alive = await replicas.alive(connection, since=now - ALIVE_FOR)
-            at_work = await replicas.alive(connection, since=now - AT_WORK_FOR)
-        self.checks.schedule.share_with(key.id for key in at_work)
-        self.monitoring.share_with(key.id for key in at_work)
-        self._replica_keys = {key.id: key.public_key for key in alive}
-
-    async def _stay_known(self) -> None:
-        database = self.connections.database
-        key = ReplicaKey(self._key.id, self._key.public_key)
-        while True:
-            try:
-                await database.transaction(lambda connection: replicas.beat(connection, key, at=datetime.now(UTC)))
-                await self._adopt_cluster()
-                await self._read_replica_keys()
-            except StoreUnavailable:
-                log.debug("replica_beat_failed")
-            await asyncio.sleep(BEAT_SECONDS)
+    def _share_work(self, replicas: Iterable[str]) -> None:
+        replicas = frozenset(replicas)
+        self.checks.schedule.share_with(replicas)
+        self.monitoring.share_with(replicas)
 
     async def _keep_house(self) -> None:
-        database = self.connections.database
         while True:
             try:
                 await self.store.forget_old_answers()
@@ -417,51 +350,10 @@ class CentralHubService(BaseService[None]):
                 await self.notifier.forget_old()
                 await self.monitoring.forget_old()
                 await self.alerting.forget_old()
-                await database.transaction(
-                    lambda connection: replicas.forget_before(connection, datetime.now(UTC) - KNOWN_FOR)
-                )
+                await self.presence.forget_old()
             except StoreUnavailable:
                 log.debug("housekeeping_failed")
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-
-    async def _measure_lag(self) -> None:
-        while True:
-            due = time.perf_counter() + _LAG_SECONDS
-            await asyncio.sleep(_LAG_SECONDS)
-            self.metrics.loop_lag_seconds.set(max(0.0, time.perf_counter() - due))
-
-    def _measure(self) -> None:
-        measure, tail = self.metrics.watch_value, self.tail
-        measure(
-            "central_hub_applied_revision",
-            "The revision that this replica has applied.",
-            lambda: tail.snapshot.revision if tail.is_loaded else 0,
-        )
-        measure("central_hub_epoch", "The epoch of this replica.", lambda: tail.snapshot.epoch if tail.is_loaded else 0)
-        measure("central_hub_revision", "The last revision seen in the store.", lambda: tail.store_revision)
-        measure("central_hub_tail_lag_seconds", "Time since the end of the log was reached.", lambda: tail.lag_seconds)
-        measure("central_hub_store_stale", "1 while PostgreSQL is not reached.", lambda: float(tail.is_stale))
-        measure("central_hub_announce_pending", "Configs not known to be on the bus.", lambda: self.announcer.pending)
-        measure("central_hub_announce_failures", "Announcements that failed.", lambda: self.announcer.failures)
-        measure("central_hub_bus_up", "1 while NATS answers.", lambda: float(self.connections.nats.ok is True))
-        refused = "1 while infrastructure.yaml as it is now is not taken over."
-        measure("central_hub_infrastructure_refused", refused, lambda: float(self.infrastructure.error is not None))
-        measure(
-            "central_hub_notifications_pending",
-            "Notifications that are not delivered yet, of all replicas.",
-            lambda: self.notifier.counted.due,
-        )
-        measure(
-            "central_hub_notifications_dead",
-            "Notifications that were given up, of all replicas, until they are sent again or forgotten.",
-            lambda: self.notifier.counted.dead,
-        )
-        self.metrics.before_exposition(self._count_alerts)
-        fleet = self.coordination
-        measure("central_hub_instances", "Instances that are spoken of.", lambda: fleet.remembered)
-        measure("central_hub_heartbeats_unwritten", "Instances with news not in the store.", lambda: fleet.unwritten)
-        self.metrics.watch_targets(lambda: {name: target.state for name, target in self.monitoring.targets.items()})
-        measure("central_hub_pool_in_use", "Database connections in use.", self.connections.database.pool_in_use)
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
@@ -469,31 +361,3 @@ class CentralHubService(BaseService[None]):
 
 def _tell_now(notification: NewNotification) -> None:
     tell_now(read(notification.payload))
-
-
-async def _check_store(connection: AsyncConnection, *, verified: bool) -> None:
-    found = await schema.version(connection)
-    if found != SCHEMA_VERSION:
-        state = "is empty" if found is None else f"is at schema version {found}"
-        raise StartupRefused(
-            f"the database {state}, and this hub needs version {SCHEMA_VERSION}: run `central-hub migrate` with"
-            " CENTRAL_HUB_MIGRATION_DATABASE_URL set to the owner of the tables"
-        )
-    if await schema.can_alter_audit(connection):
-        raise StartupRefused(
-            "the role of CENTRAL_HUB_DATABASE_URL could rewrite the audit log: give the hub a role of its own (CREATE"
-            " ROLE central_hub LOGIN PASSWORD …), and run `central-hub migrate` as the owner: it grants what is needed"
-        )
-    if verified and (flaws := await server.durability_flaws(connection)):
-        raise StartupRefused(
-            f"PostgreSQL could lose acknowledged writes: {', '.join(flaws)}. Mend that, or set"
-            " CENTRAL_HUB_DURABILITY=provider where a managed database hides its settings"
-        )
-
-
-async def _adopt_cluster(connection: AsyncConnection) -> int | None:
-    found = await server.cluster(connection)
-    if await server.is_recorded(connection, found):
-        return None
-    await configs.lock(connection)
-    return await server.adopt_cluster(connection, found)

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from central_hub.connections.health_probe import Probed
 from central_hub.embedded import Endpoints
 from central_hub.monitoring.infrastructure import Component
+from central_hub.presence import AT_WORK_FOR
 from central_hub.rendezvous import chosen
-from central_hub.service import AT_WORK_FOR
 from central_hub.storage import targets as stored
 from central_hub.storage.target_values import Target
 from central_hub_client.wire import HealthState

@@ -60,7 +60,7 @@ def routes(hub: CentralHubService) -> APIRouter:
             {
                 "keys": [
                     {"id": key.id, "algorithm": "ed25519", "public_key": base64.b64encode(key.public_key).decode()}
-                    for key in await hub.live_keys()
+                    for key in await hub.presence.live_keys()
                 ]
             }
         )

@@ -1,5 +1,6 @@
 """Somebody with the right to publish on the bus, and no good intentions."""
 
+import asyncio
 import base64
 import random
 from collections.abc import AsyncIterator, Mapping
@@ -45,7 +46,7 @@ class Liar:
 
     async def forge(self, config: Config, changes: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         """A config that no hub has made, dressed as the last one that a hub has."""
-        genuine = self._genuine(config)
+        genuine = await self._genuine(config)
         payload = orjson.loads(genuine.data) | {"config": LIE, "hash": content_hash(LIE)} | changes
         await self.say(config, orjson.dumps(payload), {**(genuine.headers or {}), **headers})
 
@@ -53,9 +54,15 @@ class Liar:
         self.told += 1
         await self._client.publish(update_subject(*config), payload, headers=None if headers is None else dict(headers))
 
-    def _genuine(self, config: Config) -> Msg:
+    async def _genuine(self, config: Config) -> Msg:
+        """The last true word about it. A bus that was away hears it later than clients that had it from the hub."""
         subject = update_subject(*config)
-        return next(message for message in reversed(self._heard) if message.subject == subject)
+        async with asyncio.timeout(30):
+            while True:
+                for message in reversed(self._heard):
+                    if message.subject == subject:
+                        return message
+                await asyncio.sleep(0.05)
 
     async def _repeat(self, _config: Config, _subject: str) -> None:
         message = self._rng.choice(self._heard)
@@ -68,7 +75,7 @@ class Liar:
         await self._client.publish(where, message.data, headers=message.headers)
 
     async def _forge(self, config: Config, subject: str) -> None:
-        genuine = self._genuine(config)
+        genuine = await self._genuine(config)
         known = orjson.loads(genuine.data)
         revision = self._rng.choice([0, 1, known["revision"], known["revision"] + 1, 10**6, 2**53])
         epoch = self._rng.choice([0, 1, 1, 1, 2])

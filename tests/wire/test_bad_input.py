@@ -80,7 +80,7 @@ async def test_a_path_that_climbs_or_breaks_lines_finds_nothing(hub: RunningHub,
 
 
 async def test_the_path_of_a_later_route_answers_404(hub: RunningHub) -> None:
-    target = "/api/v1/infrastructure/some/impact"
+    target = "/api/v1/coordination/workflows"
     assert_problem(await hub.http.get(target), 404, "not_found")
     assert_problem(await hub.http.post(target, json={}), 404, "not_found")
 

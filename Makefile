@@ -54,7 +54,7 @@ docs: install ## write the reference pages from the code
 	@$(BIN)/python docs/generate.py
 
 demo: $(VENV)/.installed ## hub, stand-in API and pilot service: change settings while they run, kill the hub, go on (two minutes)
-	@$(BIN)/python examples/demo.py
+	@$(BIN)/python -m examples.demonstration
 
 bench: install ## measure against bare servers on this machine, and write docs/explanation/performance.md
 	@$(BIN)/python -m bench

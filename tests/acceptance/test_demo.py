@@ -18,12 +18,12 @@ SECONDS = 150
 
 
 class Demo:
-    """`python examples/demo.py`, and what belongs to it."""
+    """`python -m examples.demonstration`, and what belongs to it."""
 
     def __init__(self) -> None:
         self._run = uuid.uuid4().hex
         self.process = subprocess.Popen(
-            [sys.executable, "examples/demo.py"],
+            [sys.executable, "-m", "examples.demonstration"],
             cwd=REPOSITORY,
             env=os.environ | {MARK: self._run},
             stdout=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """The PostgreSQL that the demonstration's services run on: no part of the hub, which only looks whether it is well.
 
-    python -m examples.platform_postgres DIRECTORY PORT
+    python -m examples.demonstration.platform_postgres DIRECTORY PORT
 
 It says `listening` once it answers, with its user and password in the file `database.url` of the directory, and ends
 with SIGTERM.

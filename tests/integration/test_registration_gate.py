@@ -52,6 +52,16 @@ async def test_those_turned_away_are_counted(hub: RunningHub, service_name: str)
     assert await turned_away(hub) == before + refused > before
 
 
+async def test_who_may_not_register_is_told_so_and_not_to_come_again(
+    hub: RunningHub, service_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "MOST_WAITING", 0)
+    assert (await come(hub, service_name, 1)).status_code == 429
+    for token, status in ((None, 401), ("wrong", 401), (await hub.new_token(verbs=["read"]), 403)):
+        async with hub.client(token) as client:
+            assert (await client.post(REGISTER, json={"name": service_name})).status_code == status
+
+
 async def test_who_waits_too_long_for_his_turn_is_turned_away_and_not_registered(
     hub: RunningHub, service_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

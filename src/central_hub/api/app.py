@@ -58,7 +58,7 @@ def create_app(hub: CentralHubService) -> ASGIApp:
     app = Authentication(app, hub.tokens)
     app = Telemetry(app, hub.metrics)
     app = LegacyPrefix(app)
-    app = RegistrationGate(app, hub.metrics)
+    app = RegistrationGate(app, hub.tokens, hub.metrics)
     app = SecurityHeaders(app)
     app = HostCheck(app, hosts)
     app = HotHeartbeat(app, hub, hosts)

@@ -51,11 +51,6 @@ class InstalledProbes:
         return Probed(probed.ok, _tidy(probed.reason), probed.latency_ms)
 
 
-def installed_kinds() -> frozenset[str]:
-    """The kinds that installed packages bring. Reads the disk."""
-    return frozenset(found.name for found in entry_points(group=GROUP))
-
-
 def _load(kind: str) -> Probe | Probed:
     found: list[EntryPoint] = list(entry_points(group=GROUP, name=kind))
     if not found:

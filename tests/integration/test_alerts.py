@@ -209,3 +209,11 @@ async def test_a_channel_is_tried_with_something_that_is_no_alert(hub: RunningHu
     assert answer.status_code == 200
     assert (answer.json()["delivered"], answer.json()["reason"]) == (True, None)
     assert_problem(await hub.http.post("/api/v1/alerts/test", json={"channel": "pigeon"}), 404, "not_found")
+
+
+async def test_the_longest_names_can_be_looked_for(hub: RunningHub) -> None:
+    longest = "a" * 100
+    made = await store(hub, subject=longest, rule=longest)
+    answer = await hub.http.get("/api/v1/alerts", params={"subject": longest, "rule": longest})
+    assert [alert["id"] for alert in answer.json()["alerts"]] == [made.id]
+    assert_problem(await hub.http.get("/api/v1/alerts", params={"subject": longest + "a"}), 422, "invalid_request")

@@ -220,13 +220,16 @@ class TransitionsQuery(NoQuery):
     limit: int = Field(default=20, ge=1, le=200, description="How many of its last transitions.")
 
 
+Subject = Annotated[str, *written(r"^[ -~]{1,100}$", "must have 1 to 100 printable ASCII characters")]
+
+
 class AlertsQuery(NoQuery):
     state: Literal["open", "pending", "firing", "resolved"] | None = Field(
         default=None, description="`open` are the pending and the firing ones; by default all."
     )
     severity: Severity | None = None
-    subject: Label | None = Field(default=None, description="A component, a service, or a replica of the hub.")
-    rule: Label | None = None
+    subject: Subject | None = Field(default=None, description="A component, a service, or a replica of the hub.")
+    rule: Subject | None = None
     environment: Environment | None = None
     after: Annotated[
         str | None,
